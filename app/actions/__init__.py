@@ -1,0 +1,1 @@
+"""The verbs: one action, one transaction."""

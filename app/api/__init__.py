@@ -1,0 +1,1 @@
+"""The spoken language: types, inputs, queries, mutations, problems, loaders and limits."""

@@ -1,0 +1,1 @@
+"""What is stored: tables, sessions, reads, writes and the embedded PostgreSQL."""

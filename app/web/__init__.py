@@ -1,0 +1,1 @@
+"""The wire: GraphQL over HTTP, bearer tokens, GraphiQL, the endpoint gateway and health."""
