@@ -44,6 +44,14 @@ class WorkloadStatus(StrEnum):
     TERMINATED = "TERMINATED"
 
 
+class Wanted(StrEnum):
+    """What someone asked of a workload: what the reconciler works towards."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    TERMINATED = "TERMINATED"
+
+
 class Importance(StrEnum):
     """How much a workload matters, from the least to the most."""
 
