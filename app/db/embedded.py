@@ -47,7 +47,9 @@ _ROLE = "slipway"
 _DATABASE = "postgres"
 _START_TIMEOUT_SECONDS = 60.0  # recovery after a crash replays at most max_wal_size
 _PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))  # fast, immediate, no choice left
+_SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path without its closing NUL, unix(7)
+_SHORT_DIRECTORY = Path("/tmp")  # noqa: S108 - TMPDIR may be long or out of reach; what is made here is private
 _PLAIN_PATH = re.compile(r"[-._/A-Za-z0-9]+")  # what needs no quoting in a URL or in PostgreSQL's lists
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -105,9 +107,6 @@ class Postgresql:
         if self._socket_directory.parent == _SHORT_DIRECTORY:
             shutil.rmtree(self._socket_directory, ignore_errors=True)
         self._lock.close()
-
-
-_SHORT_DIRECTORY = Path("/tmp")  # noqa: S108 - TMPDIR may be long or out of reach; what is made here is private
 
 
 @contextlib.asynccontextmanager
@@ -182,14 +181,11 @@ def unprivileged_user(data_directory: Path) -> User | None:
     if os.geteuid() != 0:
         return None
     for directory in (data_directory / "postgresql", data_directory):
-        with contextlib.suppress(FileNotFoundError):
-            status = directory.stat()
-            if status.st_uid != 0:
-                return User(status.st_uid, status.st_gid)
-    try:
-        nobody = pwd.getpwnam("nobody")
-    except KeyError:
-        return User(65534, 65534)
+        with contextlib.suppress(FileNotFoundError, KeyError):  # initdb insists on a user that has a name
+            owner = pwd.getpwuid(directory.stat().st_uid)
+            if owner.pw_uid != 0:
+                return User(owner.pw_uid, owner.pw_gid)
+    nobody = pwd.getpwnam("nobody")
     return User(nobody.pw_uid, nobody.pw_gid)
 
 
@@ -342,15 +338,16 @@ def _postmaster(pid: int, cluster: Path) -> psutil.Process | None:
 
 
 def _end_leftover(cluster: Path) -> None:
-    """End the PostgreSQL that a killed server left behind; forget one whose process id is someone else's by now."""
+    """End the PostgreSQL that a killed server left behind; forget one whose process id is no longer its own."""
     status = _status(cluster)
     if status is None:
         return
     process = _postmaster(status.pid, cluster)
     if process is not None:
         _end(process)
-    elif psutil.pid_exists(status.pid):
-        (cluster / "postmaster.pid").unlink(missing_ok=True)  # PostgreSQL would take the stranger for its predecessor
+    elif psutil.pid_exists(status.pid):  # PostgreSQL would take the stranger (or a zombie) for its predecessor
+        (cluster / "postmaster.pid").unlink(missing_ok=True)
+        (status.socket_directory / f"{_SOCKET_NAME}.lock").unlink(missing_ok=True)
 
 
 def _end(process: psutil.Process) -> None:
@@ -364,7 +361,7 @@ def _end(process: psutil.Process) -> None:
 
 def _socket_directory(cluster: Path, user: User | None) -> Path:
     """Where PostgreSQL puts its socket: in the cluster, or in a private directory where that path is unusable."""
-    if _PLAIN_PATH.fullmatch(str(cluster)) and len(os.fsencode(cluster / ".s.PGSQL.5432")) <= _SOCKET_PATH_BYTES:
+    if _PLAIN_PATH.fullmatch(str(cluster)) and len(os.fsencode(cluster / _SOCKET_NAME)) <= _SOCKET_PATH_BYTES:
         return cluster
     directory = _SHORT_DIRECTORY / f"slipway-{hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]}"
     uid, gid = (os.geteuid(), os.getegid()) if user is None else (user.uid, user.gid)
