@@ -38,6 +38,7 @@ class WorkloadRow(Created, table=True):
             postgresql_where=sql("purpose = 'TEST' AND status <> 'TERMINATED'"),
         ),
         Index(None, "reconcile_at", postgresql_where=sql("reconcile_at IS NOT NULL")),
+        Index(None, "expires_at", postgresql_where=sql("purpose = 'TEST' AND status <> 'TERMINATED'")),
         CheckConstraint("(purpose = 'TEST') = (expires_at IS NOT NULL)", name="test_expires"),
         CheckConstraint("replicas >= 0", name="replicas_not_negative"),
     )
