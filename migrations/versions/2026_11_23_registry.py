@@ -403,6 +403,13 @@ def upgrade() -> None:
     op.create_index("ix_workloads_artifact_id_id", "workloads", ["artifact_id", "id"], unique=False)
     op.create_index("ix_workloads_created_at_id", "workloads", ["created_at", "id"], unique=False)
     op.create_index("ix_workloads_created_by_id_id", "workloads", ["created_by_id", "id"], unique=False)
+    op.create_index(
+        op.f("ix_workloads_expires_at"),
+        "workloads",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("purpose = 'TEST' AND status <> 'TERMINATED'"),
+    )
     op.create_index("ix_workloads_importance_id", "workloads", ["importance", "id"], unique=False)
     op.create_index("ix_workloads_lower_name_id", "workloads", [sa.literal_column("lower(name)"), "id"], unique=False)
     op.create_index(
@@ -571,6 +578,11 @@ def downgrade() -> None:
     )
     op.drop_index("ix_workloads_lower_name_id", table_name="workloads")
     op.drop_index("ix_workloads_importance_id", table_name="workloads")
+    op.drop_index(
+        op.f("ix_workloads_expires_at"),
+        table_name="workloads",
+        postgresql_where=sa.text("purpose = 'TEST' AND status <> 'TERMINATED'"),
+    )
     op.drop_index("ix_workloads_created_by_id_id", table_name="workloads")
     op.drop_index("ix_workloads_created_at_id", table_name="workloads")
     op.drop_index("ix_workloads_artifact_id_id", table_name="workloads")
