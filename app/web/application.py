@@ -1,0 +1,187 @@
+"""The ASGI application: which path leads where, and what holds for every answer."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+
+from app.web import graphiql, negotiation
+from app.web.graphql import MEDIA_TYPES
+from app.web.refusals import Refusal, internal_error, json_response
+
+HEALTH_TIMEOUT_SECONDS = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+def application(
+    *,
+    graphql: ASGIApp,
+    check_health: Callable[[], Awaitable[Mapping[str, Any]]],
+    endpoints: ASGIApp | None = None,
+    lifespan: Lifespan[Starlette] | None = None,
+    static_directory: Path = graphiql.STATIC_DIRECTORY,
+) -> Starlette:
+    """Assemble the routes.
+
+    `check_health` returns what /health tells beside its status, and raises where the server can't do its work; anyone
+    may read its answer. `endpoints` gets what is asked for under /endpoints.
+    """
+    routes = [
+        Route("/", _to_graphql),
+        Route("/graphql", _GraphQLOrGraphiQL(graphql, static_directory)),
+        Mount("/graphiql/assets", graphiql.Assets(static_directory)),
+        Route("/health", _health(check_health)),
+    ]
+    if endpoints is not None:
+        routes.append(Mount("/endpoints", endpoints))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(_SecurityHeaders), Middleware(_AccessLog)],
+        exception_handlers={HTTPException: _no_such_page, Refusal: _refuse},
+        lifespan=lifespan,
+    )
+
+
+class _GraphQLOrGraphiQL:
+    """GraphiQL for a browser that asks for a page, GraphQL for everything else."""
+
+    OFFERS = (*MEDIA_TYPES, "text/html")
+
+    def __init__(self, graphql: ASGIApp, static_directory: Path) -> None:
+        self.graphql = graphql
+        self.static_directory = static_directory
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        accept = ", ".join(request.headers.getlist("accept"))
+        if request.method in {"GET", "HEAD"} and negotiation.preferred(accept, self.OFFERS) == "text/html":
+            await graphiql.page(request, self.static_directory)(scope, receive, send)
+        else:
+            await self.graphql(scope, receive, send)
+
+
+async def _to_graphql(_: Request) -> Response:
+    return RedirectResponse("/graphql")
+
+
+def _health(check_health: Callable[[], Awaitable[Mapping[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
+    async def health(_: Request) -> Response:
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
+                details = await check_health()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the server is not healthy
+            _log.warning("unhealthy", exc_info=error)
+            message = "The server can't do its work at the moment. Its log says why."
+            errors = [{"message": message, "extensions": {"code": "UNAVAILABLE"}}]
+            return json_response({"status": "unavailable", "errors": errors}, status=503)
+        return json_response({"status": "ok", **details})
+
+    return health
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for this class
+    path = request.url.path[:200]
+    match error.status_code:
+        case 404:
+            refusal = Refusal(404, "NOT_FOUND", f"There is nothing at {path}. GraphQL is served at /graphql.")
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "GET")
+            message = f"{path} is not served by {request.method[:20]}. Use {allowed}."
+            refusal = Refusal(405, "METHOD_NOT_ALLOWED", message, {"Allow": allowed})
+        case status:
+            refusal = Refusal(status, "REFUSED", error.detail, error.headers)
+    return refusal.response()
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)  # noqa: S101  # it is registered for this class
+    return error.response()
+
+
+class _SecurityHeaders:
+    """Headers that keep a browser from doing more with an answer than it should.
+
+    What is deployed answers under /endpoints, on the same origin as GraphiQL: without a sandbox its pages could read
+    the token that GraphiQL keeps.
+    """
+
+    OWN = (
+        ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+    )
+    ENDPOINTS_POLICY = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts"
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if scope["path"].startswith("/endpoints/"):
+                    # Beside the policies that the deployed service sets: a browser obeys all of them.
+                    headers.append("Content-Security-Policy", self.ENDPOINTS_POLICY)
+                else:
+                    for name, value in self.OWN:
+                        headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class _AccessLog:
+    """One log line a request, without its query string; and no exception leaves the server as anything but JSON."""
+
+    CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client that did not wait
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = self.CLIENT_CLOSED_REQUEST
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception as error:
+            if status != self.CLIENT_CLOSED_REQUEST:
+                raise  # half an answer is out: the server can only cut the connection
+            masked = internal_error(error, path=scope["path"])
+            await json_response({"errors": [masked]}, status=500)(scope, receive, send_and_note)
+        finally:
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                duration_milliseconds=round((time.perf_counter() - started) * 1000, 3),
+            )
