@@ -56,7 +56,10 @@ class EnvironmentVariable:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a group. `image_digest` is set once a lock has resolved the image: "sha256:…"."""
+    """One container of a group. `image_digest` is set once a lock has resolved the image: "sha256:…".
+
+    `id` is that of the stored row, where there is one; it is no part of what runs.
+    """
 
     name: str
     image_uri: str
@@ -67,6 +70,7 @@ class Container:
     entrypoint: tuple[str, ...] | None = None
     environment_vars: tuple[EnvironmentVariable, ...] = ()
     probes: Mapping[enums.ProbeKind, Probe] = dataclasses.field(default_factory=dict)
+    id: UUID | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,75 @@
+"""Secrets at rest: AES-256-GCM, with a key from the environment or from a file that only the server may read."""
+
+import base64
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES = 32
+NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 bits, random, fewer than 2^32 of them under one key
+TOKEN_PREFIX = "slw_"  # noqa: S105  it lets a secret scanner recognize a leaked token
+
+
+class Sealer:
+    """Seals and opens the values of credentials. Each is bound to its credential and key, so rows can't be swapped."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, credential_id: UUID, key: str, value: str) -> bytes:
+        """Nonce and ciphertext of a value."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, value.encode("utf-8"), _binding(credential_id, key))
+
+    def open(self, credential_id: UUID, key: str, sealed: bytes) -> str:
+        """The value.
+
+        Raises:
+            ValueError: it was sealed with another key, or for another place.
+        """
+        try:
+            value = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _binding(credential_id, key))
+        except InvalidTag:
+            raise ValueError("The value of a credential can't be opened: was the encryption key changed?") from None
+        return value.decode("utf-8")
+
+
+def _binding(credential_id: UUID, key: str) -> bytes:
+    return credential_id.bytes + key.encode("utf-8")
+
+
+def key_from_file(path: Path) -> bytes:
+    """The key in this file, made on first use with mode 0600.
+
+    Raises:
+        ValueError: the file holds no key.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    key = base64.b64decode(path.read_bytes(), validate=False)
+    if len(key) != KEY_BYTES:
+        message = f"{path}: it holds no key of {KEY_BYTES} bytes in base64"
+        raise ValueError(message)
+    return key
+
+
+def new_token() -> str:
+    """The secret of an API token: 256 random bits behind a prefix."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def token_digest(secret: str) -> bytes:
+    """What is stored of a token: its SHA-256. With 256 random bits a slow hash would protect nothing more."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

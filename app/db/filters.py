@@ -1,0 +1,180 @@
+"""The filters and orders of the lists, as SQL. An empty list matches nothing; of several tags all must match."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, exists, false, func, or_
+from sqlmodel import col, select
+
+from app.db import tables
+from app.db.lists import Order, among, read_number, read_text, read_time
+from app.domain import enums, ids, lifecycle
+
+Conditions = tuple[ColumnElement[bool], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TagMatch:
+    """A tag of this name, with any of these values; None: with any value."""
+
+    name: str
+    values: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TimeRange:
+    """From this moment on, and before that one."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list is narrowed to. None: not narrowed by this. A field that a list does not have stays None."""
+
+    search: str | None = None
+    created_by: tuple[UUID, ...] | None = None
+    tags: tuple[TagMatch, ...] = ()
+    type: tuple[enums.ArtifactType, ...] | None = None
+    status: tuple[Any, ...] | None = None
+    created_at: TimeRange | None = None
+    updated_at: TimeRange | None = None
+    image: str | None = None
+    in_use: bool | None = None
+    active: bool | None = None
+    purpose: enums.WorkloadPurpose | None = None
+    importance: tuple[enums.Importance, ...] | None = None
+    repository_id: UUID | None = None
+    artifact_id: UUID | None = None
+    artifact_status: enums.ArtifactStatus | None = None
+
+
+def repositories(wanted: Filter) -> Conditions:
+    """The conditions of a list of repositories; `artifact_status` asks for one that has such an artifact."""
+    row, artifact = tables.RepositoryRow, tables.ArtifactRow
+    found = [*_common(row, ids.Kind.REPOSITORY, tables.RepositoryTagRow, "repository_id", wanted)]
+    if wanted.type is not None:
+        found.append(col(row.type).in_(wanted.type))
+    if wanted.artifact_status is not None:
+        has = and_(col(artifact.repository_id) == row.id, col(artifact.status) == wanted.artifact_status)
+        found.append(exists().where(has))
+    return tuple(found)
+
+
+def artifacts(wanted: Filter) -> Conditions:
+    """The conditions of a list of artifacts."""
+    row, workload = tables.ArtifactRow, tables.WorkloadRow
+    found = [*_common(row, ids.Kind.ARTIFACT, tables.ArtifactTagRow, "artifact_id", wanted)]
+    if wanted.type is not None:
+        found.append(col(row.type).in_(wanted.type))
+    if wanted.status is not None:
+        found.append(col(row.status).in_(wanted.status))
+    if wanted.repository_id is not None:
+        found.append(col(row.repository_id) == wanted.repository_id)
+    if wanted.image is not None:
+        found.append(_has_image(col(row.id), wanted.image))
+    if wanted.in_use is not None:
+        live = exists().where(
+            col(workload.artifact_id) == row.id, col(workload.status) != enums.WorkloadStatus.TERMINATED
+        )
+        found.append(live if wanted.in_use else ~live)
+    return tuple(found)
+
+
+def workloads(wanted: Filter) -> Conditions:
+    """The conditions of a list of workloads."""
+    row, artifact = tables.WorkloadRow, tables.ArtifactRow
+    found = [*_common(row, ids.Kind.WORKLOAD, tables.WorkloadTagRow, "workload_id", wanted)]
+    if wanted.status is not None:
+        found.append(col(row.status).in_(wanted.status))
+    if wanted.active is not None:
+        active = col(row.status).in_(sorted(lifecycle.ACTIVE, key=enums.rank))
+        found.append(active if wanted.active else ~active)
+    if wanted.purpose is not None:
+        found.append(col(row.purpose) == wanted.purpose)
+    if wanted.importance is not None:
+        found.append(col(row.importance).in_(wanted.importance))
+    if wanted.artifact_id is not None:
+        found.append(col(row.artifact_id) == wanted.artifact_id)
+    if wanted.repository_id is not None:
+        found.append(col(row.repository_id) == wanted.repository_id)
+    if wanted.artifact_status is not None:
+        found.append(
+            exists().where(col(artifact.id) == row.artifact_id, col(artifact.status) == wanted.artifact_status)
+        )
+    if wanted.image is not None:
+        found.append(_has_image(col(row.artifact_id), wanted.image))
+    return tuple(found)
+
+
+def users(search: str | None) -> Conditions:
+    """The conditions of a list of users."""
+    if search is None:
+        return ()
+    row = tables.UserRow
+    return (_found_in(search, ids.Kind.USER, col(row.id), col(row.username), col(row.display_name)),)
+
+
+def _common(row: Any, kind: ids.Kind, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.search is not None:
+        found.append(_found_in(wanted.search, kind, row.id, row.name, row.description))
+    if wanted.created_by is not None:
+        found.append(among(row.created_by_id, wanted.created_by))
+    for match in wanted.tags:
+        asked = and_(getattr(tag, on) == row.id, tag.name == match.name)
+        found.append(exists().where(asked if match.values is None else and_(asked, tag.value.in_(match.values))))
+    for column, span in ((row.created_at, wanted.created_at), (row.updated_at, wanted.updated_at)):
+        if span is not None and span.start is not None:
+            found.append(column >= span.start)
+        if span is not None and span.end is not None:
+            found.append(column < span.end)
+    return found
+
+
+def _found_in(search: str, kind: ids.Kind, thing_id: Any, *texts: Any) -> ColumnElement[bool]:
+    """Part of a text, regardless of case, or the beginning of the id."""
+    bounds = ids.prefix_range(kind, search.strip().lower())
+    in_text = [text.icontains(search, autoescape=True) for text in texts]
+    return or_(*in_text, thing_id.between(*bounds) if bounds else false())
+
+
+def _has_image(artifact_id: Any, image: str) -> ColumnElement[bool]:
+    """A container whose image is this: the whole reference, its name without tag and digest, or its digest."""
+    container = tables.ContainerRow
+    matches = or_(
+        col(container.image_uri) == image, col(container.image_name) == image, col(container.image_digest) == image
+    )
+    return artifact_id.in_(select(container.artifact_id).where(matches))  # type: ignore[no-any-return]
+
+
+def _lowered(name: str) -> Callable[[Any], Any]:
+    return lambda table: func.lower(getattr(table, name))
+
+
+def _by(name: str) -> Callable[[Any], Any]:
+    return lambda table: getattr(table, name)
+
+
+_NAME = Order("NAME", _lowered("name"), read_text)
+_CREATED_AT = Order("CREATED_AT", _by("created_at"), read_time)
+_UPDATED_AT = Order("UPDATED_AT", _by("updated_at"), read_time)
+
+REPOSITORY_ORDERS: Mapping[str, Order] = {each.name: each for each in (_NAME, _CREATED_AT, _UPDATED_AT)}
+ARTIFACT_ORDERS: Mapping[str, Order] = {
+    **REPOSITORY_ORDERS,
+    "STATUS": Order("STATUS", _by("status"), enums.ArtifactStatus),
+    # Drafts have no version and come first.
+    "VERSION": Order("VERSION", lambda table: func.coalesce(table.version, 0), read_number),
+}
+WORKLOAD_ORDERS: Mapping[str, Order] = {
+    **REPOSITORY_ORDERS,
+    "STATUS": Order("STATUS", _by("status"), enums.WorkloadStatus),
+    "IMPORTANCE": Order("IMPORTANCE", _by("importance"), enums.Importance),
+}
+# Without an order: newest first. Ids are UUIDv7, so the id alone is that order.
+NEWEST_FIRST = Order("NEWEST", lambda table: table.id, lambda value: UUID(read_text(value)), descending=True)

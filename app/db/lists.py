@@ -1,0 +1,173 @@
+"""Lists in pages, by keyset: a page costs its own length at any depth, and stays true under inserts and deletes.
+
+An order is a key and the id, both in the same direction; a position in a list is a pair of these two. Under many parents
+at once, the same page of each is read in one statement (LATERAL).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, any_, func, literal, select, true, tuple_
+from sqlalchemy.orm import aliased
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """How a list is sorted. `key` gives the SQL expression for a table; `read` turns a cursor's JSON into its value.
+
+    `read` raises ValueError, TypeError or KeyError for what no cursor of this order holds.
+    """
+
+    name: str
+    key: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+    descending: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a list: the key and the id of the row that stands there."""
+
+    key: Any
+    id: UUID
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a list: so many rows from its beginning, or, backward, from its end, between two positions."""
+
+    limit: int
+    backward: bool = False
+    after: Position | None = None
+    before: Position | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """The rows of a window in the list's order, each with its key, and whether there are more beyond."""
+
+    rows: Sequence[tuple[Any, Any]]
+    more: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listing:
+    """What is listed: the rows of a table under these conditions, and for nested lists how they hang on a parent."""
+
+    table: Any
+    conditions: tuple[ColumnElement[bool], ...] = ()
+    under: Callable[[Any], ColumnElement[bool]] | None = None
+
+
+def among(column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether a UUID column is one of these. One parameter however many: the statement's text stays the same."""
+    return column == any_(literal(list(values), ARRAY(Uuid())))  # type: ignore[no-any-return]
+
+
+async def page(session: AsyncSession, listing: Listing, order: Order, window: Window) -> Page:
+    """One page of a list."""
+    statement = _window(listing, order, window).with_only_columns(listing.table, order.key(listing.table))
+    return _page([tuple(row) for row in await session.execute(statement)], window)
+
+
+async def pages(
+    session: AsyncSession, listing: Listing, order: Order, window: Window, parent_ids: Sequence[UUID]
+) -> Mapping[UUID, Page]:
+    """The same page under each parent, in one statement."""
+    assert listing.under is not None  # noqa: S101  a nested list says how it hangs on its parent
+    parents = _parents(parent_ids)
+    inner = (
+        _window(listing, order, window)
+        .with_only_columns(listing.table, order.key(listing.table).label("sort_key"))
+        .where(listing.under(parents.c.id))
+        .lateral("page")
+    )
+    node = aliased(listing.table, inner)
+    ascending = order.descending == window.backward
+    sort = [each.asc() if ascending else each.desc() for each in (inner.c.sort_key, inner.c.id)]
+    statement = select(parents.c.id, node, inner.c.sort_key).join_from(parents, inner, true()).order_by(*sort)
+    found: dict[UUID, list[tuple[Any, Any]]] = {parent_id: [] for parent_id in parent_ids}
+    for parent_id, row, key in await session.execute(statement):
+        found[parent_id].append((row, key))
+    return {parent_id: _page(rows, window) for parent_id, rows in found.items()}
+
+
+async def count(session: AsyncSession, listing: Listing) -> int:
+    """How long a list is."""
+    counted = select(func.count()).select_from(listing.table).where(*listing.conditions)
+    return (await session.execute(counted)).scalar_one()
+
+
+async def counts(session: AsyncSession, listing: Listing, parent_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """How long the list under each parent is, in one statement."""
+    assert listing.under is not None  # noqa: S101  a nested list says how it hangs on its parent
+    parents = _parents(parent_ids)
+    counted = (
+        select(func.count())
+        .select_from(listing.table)
+        .where(*listing.conditions, listing.under(parents.c.id))
+        .scalar_subquery()
+    )
+    return {parent_id: number for parent_id, number in await session.execute(select(parents.c.id, counted))}
+
+
+def _parents(parent_ids: Sequence[UUID]) -> Any:
+    unnested = func.unnest(literal(list(parent_ids), ARRAY(Uuid()))).label("id")
+    return select(unnested).subquery("parents")
+
+
+def _window(listing: Listing, order: Order, window: Window) -> Select[Any]:
+    table = listing.table
+    key = order.key(table)
+    ascending = order.descending == window.backward
+    statement = select(table).where(*listing.conditions)
+    for position, forward in ((window.after, True), (window.before, False)):
+        if position is None:
+            continue
+        place = tuple_(literal(position.key, key.type), literal(position.id, Uuid()))
+        here = tuple_(key, table.id)
+        statement = statement.where(here > place if forward != order.descending else here < place)
+    sort = [each.asc() if ascending else each.desc() for each in (key, table.id)]
+    # One row more than asked for tells whether there are more.
+    return statement.order_by(*sort).limit(window.limit + 1)
+
+
+def _page(rows: list[tuple[Any, Any]], window: Window) -> Page:
+    kept = rows[: window.limit]
+    if window.backward:
+        kept.reverse()
+    return Page(kept, more=len(rows) > window.limit)
+
+
+def key_to_json(key: Any) -> str | int:
+    """A key as a cursor holds it."""
+    if isinstance(key, datetime):
+        return key.astimezone(UTC).isoformat()
+    return key.value if isinstance(key, StrEnum) else key  # type: ignore[no-any-return]
+
+
+def read_text(value: Any) -> str:
+    """A text key from a cursor."""
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError(value)
+    return value
+
+
+def read_number(value: Any) -> int:
+    """A number key from a cursor; it fits PostgreSQL's integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
+        raise TypeError(value)
+    return value
+
+
+def read_time(value: Any) -> datetime:
+    """A timestamp key from a cursor."""
+    moment = datetime.fromisoformat(read_text(value))
+    if moment.tzinfo is None:
+        raise ValueError(value)
+    return moment

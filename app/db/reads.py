@@ -1,0 +1,182 @@
+"""Reads that several rooms share: what a thing is made of, and the facts that the rules ask for."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, not_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.db import access, tables
+from app.db.lists import among
+from app.domain import enums, ids, lifecycle, specification
+from app.domain.people import Viewer
+
+RUNTIME_SILENCE_MAXIMUM = timedelta(seconds=60)
+
+
+async def specifications(
+    session: AsyncSession, artifact_ids: Sequence[UUID]
+) -> Mapping[UUID, specification.Specification]:
+    """The stored specifications of artifacts, in three statements however many there are."""
+    containers = (
+        await session.exec(
+            select(tables.ContainerRow)
+            .where(among(tables.ContainerRow.artifact_id, artifact_ids))
+            .order_by(col(tables.ContainerRow.group_position), col(tables.ContainerRow.position))
+        )
+    ).all()
+    container_ids = [container.id for container in containers]
+    variables = await variables_of(session, container_ids)
+    probes = await probes_of(session, container_ids)
+    groups: dict[UUID, dict[tuple[int, str], list[specification.Container]]] = {each: {} for each in artifact_ids}
+    for row in containers:
+        group = groups[row.artifact_id].setdefault((row.group_position, row.group_name), [])
+        group.append(_container(row, variables[row.id], probes[row.id]))
+    return {
+        artifact_id: specification.Specification(
+            tuple(
+                specification.ContainerGroup(containers=tuple(containers), name=name)
+                for (_, name), containers in groups[artifact_id].items()
+            )
+        )
+        for artifact_id in artifact_ids
+    }
+
+
+async def variables_of(
+    session: AsyncSession, container_ids: Sequence[UUID]
+) -> Mapping[UUID, list[tables.EnvironmentVariableRow]]:
+    """The variables of containers, in order."""
+    row = tables.EnvironmentVariableRow
+    statement = select(row).where(among(row.container_id, container_ids)).order_by(col(row.position))
+    return _grouped((await session.exec(statement)).all(), "container_id")
+
+
+async def probes_of(session: AsyncSession, container_ids: Sequence[UUID]) -> Mapping[UUID, list[tables.ProbeRow]]:
+    """The probes of containers, in the order startup, readiness, liveness."""
+    row = tables.ProbeRow
+    statement = select(row).where(among(row.container_id, container_ids)).order_by(col(row.kind))
+    return _grouped((await session.exec(statement)).all(), "container_id")
+
+
+def _grouped(rows: Iterable[Any], key: str) -> Mapping[UUID, list[Any]]:
+    grouped: dict[UUID, list[Any]] = defaultdict(list)
+    for row in rows:
+        grouped[getattr(row, key)].append(row)
+    return grouped
+
+
+def _container(
+    row: tables.ContainerRow, variables: Sequence[tables.EnvironmentVariableRow], probes: Sequence[tables.ProbeRow]
+) -> specification.Container:
+    return specification.Container(
+        id=row.id,
+        name=row.name,
+        description=row.description,
+        image_uri=row.image_uri,
+        image_digest=row.image_digest,
+        port=row.port,
+        primary=row.primary,
+        entrypoint=None if row.entrypoint is None else tuple(row.entrypoint),
+        environment_vars=tuple(
+            specification.EnvironmentVariable(each.name, each.type, each.value, each.credential_id, each.field)
+            for each in variables
+        ),
+        probes={each.kind: probe(each) for each in probes},
+    )
+
+
+def probe(row: tables.ProbeRow) -> specification.Probe:
+    """A stored probe as the domain knows it."""
+    return specification.Probe(
+        path=row.path,
+        port=row.port,
+        scheme=row.scheme,
+        headers=tuple(specification.ProbeHeader(each["name"], each["value"]) for each in row.headers),
+        initial_delay_seconds=row.initial_delay_seconds,
+        period_seconds=row.period_seconds,
+        timeout_seconds=row.timeout_seconds,
+        success_threshold=row.success_threshold,
+        failure_threshold=row.failure_threshold,
+    )
+
+
+async def runtime_available(session: AsyncSession, now: datetime) -> bool:
+    """Whether a runtime can be reached, going by what a reconciler recorded lately."""
+    row = tables.RuntimeRow
+    statement = select(func.count()).where(col(row.available), col(row.seen_at) > now - RUNTIME_SILENCE_MAXIMUM)
+    return (await session.exec(statement)).one() > 0
+
+
+async def live_workloads(
+    session: AsyncSession, by: Any, owner_ids: Sequence[UUID], viewer: Viewer
+) -> Mapping[UUID, lifecycle.Things]:
+    """The workloads that are not TERMINATED of each owner: the newest named, the unseen counted.
+
+    `by` is the column that names the owner: the workload's artifact or its repository.
+    """
+    row = tables.WorkloadRow
+    statement = _counted(by, row.id, access.visible(row, viewer)).where(
+        among(by, owner_ids), col(row.status) != enums.WorkloadStatus.TERMINATED
+    )
+    return _things(await session.exec(statement), ids.Kind.WORKLOAD)
+
+
+async def locked_artifacts(
+    session: AsyncSession, repository_ids: Sequence[UUID], viewer: Viewer
+) -> Mapping[UUID, lifecycle.Things]:
+    """The locked artifacts of each repository: the newest named, the unseen counted."""
+    row = tables.ArtifactRow
+    by = col(row.repository_id)
+    statement = _counted(by, row.id, access.visible(row, viewer)).where(
+        among(by, repository_ids), col(row.status) == enums.ArtifactStatus.LOCKED
+    )
+    return _things(await session.exec(statement), ids.Kind.ARTIFACT)
+
+
+async def credential_users(
+    session: AsyncSession, credential_ids: Sequence[UUID], viewer: Viewer
+) -> Mapping[UUID, lifecycle.Things]:
+    """What points at each credential: artifacts, and workloads that are not TERMINATED."""
+    variable, container, artifact = tables.EnvironmentVariableRow, tables.ContainerRow, tables.ArtifactRow
+    pointing: Any = (
+        select(col(variable.credential_id).label("by"), artifact.id, access.visible(artifact, viewer).label("seen"))
+        .join(container, col(container.id) == col(variable.container_id))
+        .join(artifact, col(artifact.id) == col(container.artifact_id))
+        .where(among(variable.credential_id, credential_ids))
+    )
+    use, workload = tables.WorkloadCredentialUseRow, tables.WorkloadRow
+    using: Any = (
+        select(col(use.credential_id).label("by"), workload.id, access.visible(workload, viewer).label("seen"))
+        .join(workload, col(workload.id) == col(use.workload_id))
+        .where(among(use.credential_id, credential_ids))
+    )
+    found: dict[UUID, lifecycle.Things] = defaultdict(lambda: lifecycle.NOTHING)
+    for statement, kind in ((pointing, ids.Kind.ARTIFACT), (using, ids.Kind.WORKLOAD)):
+        each = statement.distinct().subquery().c
+        rows = await session.exec(_counted(each.by, each.id, each.seen))
+        for credential_id, things in _things(rows, kind).items():
+            before = found[credential_id]
+            found[credential_id] = lifecycle.Things(
+                before.nodes + things.nodes, before.hidden_count + things.hidden_count
+            )
+    return found
+
+
+def _counted(by: Any, thing_id: Any, seen: Any) -> Any:
+    """For each owner: the ids of the things that the viewer may see, newest first, and how many more there are."""
+    named = func.array_agg(aggregate_order_by(thing_id, thing_id.desc())).filter(seen)
+    return select(by, named, func.count().filter(not_(seen))).group_by(by)
+
+
+def _things(rows: Iterable[Any], kind: ids.Kind) -> Mapping[UUID, lifecycle.Things]:
+    found: dict[UUID, lifecycle.Things] = defaultdict(lambda: lifecycle.NOTHING)
+    for owner, named, hidden_count in rows:
+        nodes = tuple((kind, thing) for thing in (named or ())[: lifecycle.NAMED_THINGS_MAXIMUM])
+        found[owner] = lifecycle.Things(nodes, hidden_count)
+    return found
