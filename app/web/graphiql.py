@@ -11,10 +11,10 @@ from typing_extensions import override
 
 STATIC_DIRECTORY = Path(__file__).parent / "static"
 
-# Monaco writes its themes and the widths of its lines into style elements and attributes.
+# Monaco writes its themes and the widths of its lines into style elements and attributes; the fonts are in the CSS.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "font-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "font-src 'self' data:; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 _NOT_BUILT = """<!doctype html>
