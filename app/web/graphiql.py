@@ -21,6 +21,7 @@ _NOT_BUILT = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>Slipway</title>
+<link rel="icon" href="data:,">
 <p>GraphiQL is not built. With npm installed, run <code>make graphiql</code> and reload this page.</p>
 <p>GraphQL itself is served here:</p>
 <pre>curl {address} \\
