@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.actions import context as acting, credentials
 from app.actions.context import Context
 from app.db import access, reads, tables, writes
-from app.domain import enums, ids, lifecycle, references, specification, validation
+from app.domain import enums, errors, ids, lifecycle, references, specification, validation
 from app.domain.enums import ArtifactAction, ArtifactStatus, EventKind, Role
 from app.domain.specification import Specification
 
@@ -37,13 +37,15 @@ class NewArtifact:
 class ArtifactChanges:
     """What `update` changes; None leaves a thing as it is.
 
-    `relocate` maps the paths of a specification's issues to the paths of the input that asked for the change.
+    `container_id` is the container that the change is about. `relocate` maps the paths of a specification's issues to
+    the paths of the input that asked for the change.
     """
 
     name: str | None = None
     description: str | None = None
     tags: Sequence[validation.Tag] | None = None
     specification: SpecificationChange | None = None
+    container_id: UUID | None = None
     relocate: Callable[[str], str] = dataclasses.field(default=lambda path: path)
 
 
@@ -138,6 +140,20 @@ async def _insert(
     return artifact
 
 
+async def edit_container(
+    context: Context, container_id: UUID, if_revision: int | None, changes: ArtifactChanges
+) -> UUID:
+    """Edit one container of a draft. Answers the id of its artifact."""
+    row = tables.ContainerRow
+    async with context.database.read() as session:
+        artifact_id = (await session.exec(select(row.artifact_id).where(col(row.id) == container_id))).one_or_none()
+        seen = access.visible(tables.ArtifactRow, context.viewer)
+        visible = select(tables.ArtifactRow.id).where(col(tables.ArtifactRow.id) == artifact_id, seen)
+        if (await session.exec(visible)).one_or_none() is None or artifact_id is None:
+            raise errors.NotFound(ids.encode(ids.Kind.CONTAINER, container_id))
+    return await update(context, artifact_id, if_revision, dataclasses.replace(changes, container_id=container_id))
+
+
 async def update(context: Context, artifact_id: UUID, if_revision: int | None, changes: ArtifactChanges) -> UUID:
     """Edit a draft, or the tags of any artifact. What changes nothing leaves the revision as it is."""
     async with context.database.transaction() as session:
@@ -145,6 +161,8 @@ async def update(context: Context, artifact_id: UUID, if_revision: int | None, c
         acting.authorize(context.viewer, held, Role.EDITOR)
         acting.check_revision(artifact.revision, if_revision)
         before = (await reads.specifications(session, [artifact_id]))[artifact_id]
+        if changes.container_id is not None and changes.container_id not in {each.id for each in before.containers}:
+            raise errors.NotFound(ids.encode(ids.Kind.CONTAINER, changes.container_id))
         issues = validation.Issues()
         name = artifact.name if changes.name is None else issues.name("name", changes.name)
         description = artifact.description

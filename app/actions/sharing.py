@@ -109,10 +109,11 @@ async def _change(
     existing = (await session.exec(rows)).all()
     issues = validation.Issues()
     await _check(session, issues, changes)
+    named = [(each.subject, each.role) for each in changes if each.subject is not None]
     roles: dict[tuple[UUID | None, str | None], Role] = {
         (each.user_id, each.group_name): each.role for each in existing
     }
-    after = {**roles, **{(each.subject.user_id, each.subject.group_name): each.role for each in changes}}
+    after = {**roles, **{(subject.user_id, subject.group_name): role for subject, role in named}}
     if not any(role is Role.OWNER and subject != (None, None) for subject, role in after.items()):
         issues.add("grants", "LAST_OWNER", "At least one user or group stays its owner.")
     if sum(role is not None for role in after.values()) > GRANTS_ON_ONE_THING_MAXIMUM:
@@ -122,29 +123,30 @@ async def _change(
         await allowed()
     await writes.change_grants(session, table, on, thing_id, existing=existing, changes=changes)
     return [
-        {"subject": _spoken(each.subject), "role": None if each.role is None else each.role.value}
-        for each in changes
-        if roles.get((each.subject.user_id, each.subject.group_name)) != each.role
+        {"subject": _spoken(subject), "role": None if role is None else role.value}
+        for subject, role in named
+        if roles.get((subject.user_id, subject.group_name)) != role
     ]
 
 
 async def _check(session: AsyncSession, issues: validation.Issues, changes: Sequence[GrantChange]) -> None:
     if not issues.count("grants", changes, 1, validation.GRANTS_MAXIMUM):
         return
+    named = [(f"grants[{position}]", each.subject) for position, each in enumerate(changes)]
+    asked = [subject for _, subject in named if subject is not None]
     user, group = tables.UserRow, tables.GroupRow
-    asked_users = {each.subject.user_id for each in changes}
-    asked_groups = {each.subject.group_name for each in changes}
-    users = set((await session.exec(select(user.id).where(col(user.id).in_(asked_users)))).all())
-    groups = set((await session.exec(select(group.name).where(col(group.name).in_(asked_groups)))).all())
-    for position, each in enumerate(changes):
-        subject = each.subject
-        if subject.user_id is not None and subject.user_id not in users:
-            issues.add(f"grants[{position}].user", "NO_SUCH_USER", "There is no such user.")
-        if subject.group_name is not None and subject.group_name not in groups:
-            issues.add(f"grants[{position}].group", "NO_SUCH_GROUP", "There is no such group.")
-    issues.unique(
-        ((f"grants[{position}]", _spoken(each.subject)) for position, each in enumerate(changes)), "The subject"
-    )
+    user_ids = {each.user_id for each in asked if each.user_id is not None}
+    group_names = {each.group_name for each in asked if each.group_name is not None and "\0" not in each.group_name}
+    users = set((await session.exec(select(user.id).where(col(user.id).in_(user_ids)))).all())
+    groups = set((await session.exec(select(group.name).where(col(group.name).in_(group_names)))).all())
+    for path, subject in named:
+        if subject is None:
+            issues.add(path, "ONE_SUBJECT", "Name exactly one of user, group and everyone: true.")
+        elif subject.user_id is not None and subject.user_id not in users:
+            issues.add(f"{path}.user", "NO_SUCH_USER", "There is no such user.")
+        elif subject.group_name is not None and subject.group_name not in groups:
+            issues.add(f"{path}.group", "NO_SUCH_GROUP", "There is no such group.")
+    issues.unique(((path, _spoken(subject)) for path, subject in named if subject is not None), "The subject")
 
 
 def _spoken(subject: Subject) -> str:

@@ -111,12 +111,12 @@ def workloads(wanted: Filter) -> Conditions:
     return tuple(found)
 
 
-def users(search: str | None) -> Conditions:
+def users(wanted: Filter) -> Conditions:
     """The conditions of a list of users."""
-    if search is None:
+    if wanted.search is None:
         return ()
     row = tables.UserRow
-    return (_found_in(search, ids.Kind.USER, col(row.id), col(row.username), col(row.display_name)),)
+    return (_found_in(wanted.search, ids.Kind.USER, col(row.id), col(row.username), col(row.display_name)),)
 
 
 def _common(row: Any, kind: ids.Kind, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnElement[bool]]:

@@ -1,7 +1,7 @@
 """Lists in pages, by keyset: a page costs its own length at any depth, and stays true under inserts and deletes.
 
-An order is a key and the id, both in the same direction; a position in a list is a pair of these two. Under many parents
-at once, the same page of each is read in one statement (LATERAL).
+An order is a key and the id, both in the same direction; a position in a list is a pair of these two. Under many
+parents at once, the same page of each is read in one statement (LATERAL).
 """
 
 import dataclasses
@@ -100,7 +100,8 @@ async def pages(
 async def count(session: AsyncSession, listing: Listing) -> int:
     """How long a list is."""
     counted = select(func.count()).select_from(listing.table).where(*listing.conditions)
-    return (await session.execute(counted)).scalar_one()
+    number: int = (await session.execute(counted)).scalar_one()
+    return number
 
 
 async def counts(session: AsyncSession, listing: Listing, parent_ids: Sequence[UUID]) -> Mapping[UUID, int]:
@@ -112,8 +113,10 @@ async def counts(session: AsyncSession, listing: Listing, parent_ids: Sequence[U
         .select_from(listing.table)
         .where(*listing.conditions, listing.under(parents.c.id))
         .scalar_subquery()
+        .label("number")
     )
-    return {parent_id: number for parent_id, number in await session.execute(select(parents.c.id, counted))}
+    rows = await session.execute(select(parents.c.id, counted))
+    return {row.id: row.number for row in rows}
 
 
 def _parents(parent_ids: Sequence[UUID]) -> Any:
@@ -148,7 +151,7 @@ def key_to_json(key: Any) -> str | int:
     """A key as a cursor holds it."""
     if isinstance(key, datetime):
         return key.astimezone(UTC).isoformat()
-    return key.value if isinstance(key, StrEnum) else key  # type: ignore[no-any-return]
+    return key.value if isinstance(key, StrEnum) else key
 
 
 def read_text(value: Any) -> str:

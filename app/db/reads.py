@@ -180,3 +180,15 @@ def _things(rows: Iterable[Any], kind: ids.Kind) -> Mapping[UUID, lifecycle.Thin
         nodes = tuple((kind, thing) for thing in (named or ())[: lifecycle.NAMED_THINGS_MAXIMUM])
         found[owner] = lifecycle.Things(nodes, hidden_count)
     return found
+
+
+async def credential_keys(session: AsyncSession, credential_ids: Sequence[UUID]) -> Mapping[UUID, list[str]]:
+    """The keys of credentials, in order. The values stay where they are."""
+    row = tables.CredentialValueRow
+    statement = (
+        select(row.credential_id, row.key).where(among(row.credential_id, credential_ids)).order_by(col(row.position))
+    )
+    found: dict[UUID, list[str]] = defaultdict(list)
+    for credential_id, key in await session.exec(statement):
+        found[credential_id].append(key)
+    return found

@@ -92,30 +92,21 @@ async def change_grants(
     *,
     existing: Sequence[Any],
     changes: Sequence[GrantChange],
-) -> bool:
-    """Give, change or take away roles. Answers whether anything changed."""
+) -> None:
+    """Give, change or take away roles."""
     by_subject = {(grant.user_id, grant.group_name): grant for grant in existing}
-    changed = False
     for change in changes:
-        grant = by_subject.get((change.subject.user_id, change.subject.group_name))
+        subject = change.subject
+        if subject is None:
+            continue
+        grant = by_subject.get((subject.user_id, subject.group_name))
         if grant is None and change.role is not None:
-            session.add(
-                table(
-                    **{on: thing_id},
-                    id=new_id(),
-                    user_id=change.subject.user_id,
-                    group_name=change.subject.group_name,
-                    role=change.role,
-                )
-            )
+            named: dict[str, Any] = {on: thing_id, "user_id": subject.user_id, "group_name": subject.group_name}
+            session.add(table(**named, id=new_id(), role=change.role))
         elif grant is not None and change.role is None:
             await session.delete(grant)
-        elif grant is not None and grant.role != change.role:
+        elif grant is not None:
             grant.role = change.role
-        else:
-            continue
-        changed = True
-    return changed
 
 
 async def replace_specification(session: AsyncSession, artifact_id: UUID, spec: specification.Specification) -> None:

@@ -67,11 +67,15 @@ def remove_container(issues: Issues, spec: Specification, container_id: UUID) ->
     return spec
 
 
-def set_variables(spec: Specification, container_id: UUID, variables: Sequence[EnvironmentVariable]) -> Specification:
+def set_variables(
+    issues: Issues, spec: Specification, container_id: UUID, variables: Sequence[EnvironmentVariable]
+) -> Specification:
     """The variables added, or put in the place of those with their names; the others stay."""
+    names = ((f"variables[{position}].name", each.name) for position, each in enumerate(variables))
+    issues.unique(names, "The variable")
 
     def change(container: Container) -> Container:
-        given = {variable.name: variable for variable in variables}
+        given = {each.name: each for each in keep_credentials(variables, container.environment_vars)}
         kept = [given.pop(each.name, each) for each in container.environment_vars]
         return dataclasses.replace(container, environment_vars=(*kept, *given.values()))
 
@@ -93,11 +97,13 @@ def remove_variables(issues: Issues, spec: Specification, container_id: UUID, na
     return _map_container(spec, container_id, change)
 
 
-def set_probe(spec: Specification, container_id: UUID, kind: ProbeKind, probe: Probe) -> Specification:
-    """The probe, set or replaced. Port 0 stands for the container's."""
+def set_probe(
+    spec: Specification, container_id: UUID, kind: ProbeKind, probe: Probe, *, port_left_out: bool
+) -> Specification:
+    """The probe, set or replaced. A port that was left out is the container's."""
 
     def change(container: Container) -> Container:
-        placed = probe if probe.port else dataclasses.replace(probe, port=container.port or 0)
+        placed = dataclasses.replace(probe, port=container.port or 0) if port_left_out else probe
         return dataclasses.replace(container, probes={**container.probes, kind: placed})
 
     return _map_container(spec, container_id, change)

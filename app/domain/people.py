@@ -33,7 +33,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GrantChange:
-    """A role to give to a subject; None takes it away."""
+    """A role to give to a subject; None takes it away. A subject of None: not exactly one was named."""
 
-    subject: Subject
+    subject: Subject | None
     role: Role | None

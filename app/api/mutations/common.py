@@ -1,0 +1,28 @@
+"""What all mutations do first and last."""
+
+from typing import Any
+from uuid import UUID
+
+import strawberry
+
+from app.actions.context import Context
+from app.api import fields
+from app.api.context import Info
+from app.api.payloads import DeletePayload
+from app.domain import ids
+
+
+def acting(info: Info) -> Context:
+    """What the action is given. What was read before it is forgotten."""
+    info.context.loaders.clear()
+    return info.context.acting
+
+
+async def spoken(info: Info, table: Any, row_id: UUID) -> Any:
+    """A thing as it is after the action."""
+    return fields.node(await info.context.loaders.row(table, row_id))
+
+
+def deleted(things: list[tuple[ids.Kind, UUID]]) -> DeletePayload:
+    """What is gone, spoken."""
+    return DeletePayload(deleted_ids=[strawberry.ID(ids.encode(kind, thing_id)) for kind, thing_id in things])

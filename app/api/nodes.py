@@ -1,0 +1,495 @@
+"""The nodes of the graph: everything that has an id. Each field says where its value comes from; see `fields`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import strawberry
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.api import judged, sources, values
+from app.api.connections import Connection, connection
+from app.api.context import Info
+from app.api.fields import column, edge, id_field, node, speaks
+from app.api.interfaces import Node
+from app.db import access, lists, reads, tables
+from app.domain import enums, environment, ids, specification
+
+CREATED_AT = "When it was made."
+CREATED_BY = "Who made it."
+ROLE = "The viewer's role on it; of several the strongest. VIEWER where only something under it is shared with them."
+GRANTS = "Who has which role on it, without what is inherited. Empty where only something under it is shared."
+ACTIONS = "Every action, whether it is available to the viewer now, and everything that is in the way."
+REVISION = "Grows with every change; give it back as ifRevision to change only what was read."
+
+
+@speaks(tables.UserRow)
+@strawberry.type(description="A person or a machine that uses Slipway.")
+class User(Node):
+    """A user."""
+
+    id: strawberry.ID = id_field(ids.Kind.USER)
+    username: str = column(tables.UserRow.username, "Unique.")
+    display_name: str = column(tables.UserRow.display_name, "How to call them.")
+    admin: bool = column(tables.UserRow.admin, "Administrators own everything.")
+
+    @strawberry.field(description="The e-mail address: one's own; administrators see all.")
+    async def email(self, info: Info) -> str | None:
+        """The address, for those who may see it."""
+        viewer = info.context.viewer
+        address: str | None = self.row.email
+        return address if viewer.admin or viewer.user_id == self.row.id else None
+
+    @strawberry.field(description="The groups that the user is in.")
+    async def groups(self, info: Info) -> list[str]:
+        """Names of groups."""
+        loaders = info.context.loaders
+        rows = await loaders.children(tables.GroupMemberRow, "user_id", self.row.id, "group_name")
+        return [row.group_name for row in rows]
+
+
+GrantSubject = Annotated[
+    User | values.Group | values.Everyone,
+    strawberry.union("GrantSubject", description="Whom a grant is for."),
+]
+
+
+@strawberry.type(description="A role that someone has on a thing.")
+class Grant:
+    """A grant, spoken."""
+
+    subject: GrantSubject = strawberry.field(description="Whose role it is.")
+    role: enums.Role = strawberry.field(description="The role.")
+
+
+@strawberry.type(description="A user who made something, for a filter to offer.")
+class CreatorUsage:
+    """How much a user made."""
+
+    user: User = strawberry.field(description="The user.")
+    count: int = strawberry.field(description="How many of the things that the viewer may see they made.")
+
+
+async def spoken_grants(info: Info, root: Node, table: Any, on: str) -> list[Grant]:
+    """The grants of a thing, users first, then groups, then everyone; none on a frame."""
+    loaders = info.context.loaders
+    if not root.listed and await loaders.role(type(root.row), root.row.id) is None:
+        return []
+    found = []
+    for row in await loaders.children(table, on, root.row.id, "id"):
+        subject: Any = values.Everyone(label="Everyone")
+        if row.user_id is not None:
+            subject = node(await loaders.row(tables.UserRow, row.user_id))
+        elif row.group_name is not None:
+            subject = values.Group(name=row.group_name)
+        found.append(Grant(subject=subject, role=row.role))
+    return found
+
+
+async def spoken_tags(info: Info, table: Any, on: str, thing_id: UUID) -> list[values.Tag]:
+    """The tags of a thing, in order."""
+    rows = await info.context.loaders.children(table, on, thing_id, "position")
+    return [values.Tag(name=row.name, value=row.value) for row in rows]
+
+
+@speaks(tables.RepositoryRow)
+@strawberry.type(description="The lineage of one service: all its artifacts. Opened by its first artifact.")
+class Repository(Node):
+    """A repository."""
+
+    id: strawberry.ID = id_field(ids.Kind.REPOSITORY)
+    name: str = column(tables.RepositoryRow.name, "At first that of its first artifact.")
+    description: str = column(tables.RepositoryRow.description, "What it is for.")
+    type: enums.ArtifactType = column(tables.RepositoryRow.type, "That of all its artifacts.")
+    created_by: User = edge(tables.RepositoryRow.created_by_id, tables.UserRow, CREATED_BY)
+    created_at: datetime = column(tables.RepositoryRow.created_at, CREATED_AT)
+    updated_at: datetime = column(
+        tables.RepositoryRow.updated_at, "The newest change of the repository or of an artifact in it."
+    )
+    revision: int = column(tables.RepositoryRow.revision, REVISION)
+    last_version: int = column(tables.RepositoryRow.last_version, "The newest version; 0 before the first lock.")
+    artifacts: Connection["Artifact"] = connection(
+        sources.ARTIFACTS,
+        "Its artifacts, as far as the viewer has a role on them.",
+        sources.named_by(tables.ArtifactRow.repository_id),
+    )
+
+    @strawberry.field(description="Its tags, in order.")
+    async def tags(self, info: Info) -> list[values.Tag]:
+        """The tags."""
+        return await spoken_tags(info, tables.RepositoryTagRow, "repository_id", self.row.id)
+
+    @strawberry.field(description="How many artifacts it holds that the viewer has a role on.")
+    async def artifact_count(
+        self,
+        info: Info,
+        status: Annotated[
+            list[enums.ArtifactStatus] | None, strawberry.argument(description="Only those of these statuses.")
+        ] = None,
+    ) -> int:
+        """The number of artifacts."""
+        row = tables.ArtifactRow
+        conditions: tuple[Any, ...] = (access.visible(row, info.context.viewer),)
+        statuses = None if status is None else tuple(sorted(set(status), key=enums.rank))
+        if statuses is not None:
+            conditions = (*conditions, col(row.status).in_(statuses))
+        listing = lists.Listing(row, conditions, lambda parent_id: col(row.repository_id) == parent_id)
+        number: int = await info.context.loaders.batched(
+            ("artifact_count", statuses), self.row.id, lambda session, keys: lists.counts(session, listing, keys)
+        )
+        return number
+
+    @strawberry.field(description=ROLE)
+    async def viewer_role(self, info: Info) -> enums.Role:
+        """The viewer's role."""
+        return await info.context.loaders.role(tables.RepositoryRow, self.row.id) or enums.Role.VIEWER
+
+    @strawberry.field(description=GRANTS)
+    async def grants(self, info: Info) -> list[Grant]:
+        """The grants."""
+        return await spoken_grants(info, self, tables.RepositoryGrantRow, "repository_id")
+
+    @strawberry.field(description=ACTIONS)
+    async def actions(self, info: Info) -> list[judged.RepositoryActionState]:
+        """The actions."""
+        facts = await judged.repository_facts(info, self.row)
+        return judged.states(judged.RepositoryActionState, enums.RepositoryAction, facts)
+
+
+@strawberry.type(description="A variable of a container, as the artifact has it.")
+class EnvironmentVariable:
+    """A stored variable, spoken."""
+
+    row: strawberry.Private[tables.EnvironmentVariableRow]
+    name: str = column(tables.EnvironmentVariableRow.name, "The name.")
+    type: enums.EnvironmentVariableType = column(tables.EnvironmentVariableRow.type, "Where the value comes from.")
+    value: str | None = column(tables.EnvironmentVariableRow.value, "Of a STRING.")
+    credential: "Credential | None" = edge(
+        tables.EnvironmentVariableRow.credential_id,
+        tables.CredentialRow,
+        "Of a CREDENTIAL; null where the viewer may not see it.",
+        open_to_all=False,
+    )
+    field: str | None = column(tables.EnvironmentVariableRow.field, "Which key of that credential.")
+
+
+@speaks(tables.ContainerRow)
+@strawberry.type(description="One container: an image, and how it is started and asked whether it is well.")
+class Container(Node):
+    """A container."""
+
+    id: strawberry.ID = id_field(ids.Kind.CONTAINER)
+    name: str = column(tables.ContainerRow.name, "A DNS label, unique in its group.")
+    description: str = column(tables.ContainerRow.description, "What it does.")
+    image_uri: str = column(tables.ContainerRow.image_uri, "The image, as written.")
+    image_digest: str | None = column(
+        tables.ContainerRow.image_digest, "Resolved when the artifact was locked; what workloads run."
+    )
+    port: int | None = column(tables.ContainerRow.port, "The port that it listens on.")
+    primary: bool = column(tables.ContainerRow.primary, "Whether it gets the traffic: exactly one of a group does.")
+    entrypoint: list[str] | None = column(
+        tables.ContainerRow.entrypoint, "What is started, without a shell; null: what the image says."
+    )
+    artifact: "Artifact" = edge(tables.ContainerRow.artifact_id, tables.ArtifactRow, "The artifact that it is part of.")
+
+    @strawberry.field(description="Its variables, in order.")
+    async def environment_vars(self, info: Info) -> list[EnvironmentVariable]:
+        """The variables."""
+        loaders = info.context.loaders
+        rows = await loaders.children(tables.EnvironmentVariableRow, "container_id", self.row.id, "position")
+        return [EnvironmentVariable(row=row) for row in rows]
+
+    @strawberry.field(description="The probes that are set, in the order startup, readiness, liveness.")
+    async def probes(self, info: Info) -> list[values.Probe]:
+        """The probes."""
+        rows = await info.context.loaders.children(tables.ProbeRow, "container_id", self.row.id, "kind")
+        return [values.Probe.of(row.kind, reads.probe(row)) for row in rows]
+
+    @strawberry.field(description="Asks whether it has started; holds the other two back until it has passed.")
+    async def startup_probe(self, info: Info) -> values.Probe | None:
+        """The startup probe."""
+        return await self._probe(info, enums.ProbeKind.STARTUP)
+
+    @strawberry.field(description="Asks whether it may get traffic.")
+    async def readiness_probe(self, info: Info) -> values.Probe | None:
+        """The readiness probe."""
+        return await self._probe(info, enums.ProbeKind.READINESS)
+
+    @strawberry.field(description="Asks whether it is still well; a failure restarts it.")
+    async def liveness_probe(self, info: Info) -> values.Probe | None:
+        """The liveness probe."""
+        return await self._probe(info, enums.ProbeKind.LIVENESS)
+
+    async def _probe(self, info: Info, kind: enums.ProbeKind) -> values.Probe | None:
+        rows = await info.context.loaders.children(tables.ProbeRow, "container_id", self.row.id, "kind")
+        return next((values.Probe.of(kind, reads.probe(row)) for row in rows if row.kind is kind), None)
+
+
+@strawberry.type(description="Containers that share a network: a pod.")
+class ContainerGroup:
+    """A group of containers."""
+
+    name: str = strawberry.field(description="The name of the group.")
+    containers: list[Container] = strawberry.field(description="Its containers, in order.")
+
+
+@speaks(tables.ArtifactRow)
+@strawberry.type(description="What runs: a specification of containers. A draft can change, a locked one never does.")
+class Artifact(Node):
+    """An artifact."""
+
+    id: strawberry.ID = id_field(ids.Kind.ARTIFACT)
+    name: str = column(tables.ArtifactRow.name, "1 to 200 characters.")
+    description: str = column(tables.ArtifactRow.description, "What it is for.")
+    type: enums.ArtifactType = column(tables.ArtifactRow.type, "That of its repository.")
+    status: enums.ArtifactStatus = column(tables.ArtifactRow.status, "Whether it can change.")
+    version: int | None = column(
+        tables.ArtifactRow.version, "Null until it is locked; then 1, 2, 3… within the repository."
+    )
+    revision: int = column(tables.ArtifactRow.revision, REVISION)
+    digest: str = column(
+        tables.ArtifactRow.digest, '"sha256:…" over the canonical specification: equal ones have equal digests.'
+    )
+    repository: Repository = edge(
+        tables.ArtifactRow.repository_id, tables.RepositoryRow, "The repository that it stands in."
+    )
+    created_by: User = edge(tables.ArtifactRow.created_by_id, tables.UserRow, CREATED_BY)
+    created_at: datetime = column(tables.ArtifactRow.created_at, CREATED_AT)
+    updated_at: datetime = column(tables.ArtifactRow.updated_at, "When it was changed last.")
+    locked_by: User | None = edge(tables.ArtifactRow.locked_by_id, tables.UserRow, "Who locked it.")
+    locked_at: datetime | None = column(tables.ArtifactRow.locked_at, "When it was locked.")
+    cloned_from: "Artifact | None" = edge(
+        tables.ArtifactRow.cloned_from_id,
+        tables.ArtifactRow,
+        "The artifact that it is a clone of; null where the viewer may not see it.",
+        open_to_all=False,
+    )
+    workloads: Connection["Workload"] = connection(
+        sources.WORKLOADS, "What runs it, or did.", sources.named_by(tables.WorkloadRow.artifact_id)
+    )
+
+    @strawberry.field(description="Its tags, in order.")
+    async def tags(self, info: Info) -> list[values.Tag]:
+        """The tags."""
+        return await spoken_tags(info, tables.ArtifactTagRow, "artifact_id", self.row.id)
+
+    @strawberry.field(
+        description="Its containers in groups that share a network. Empty where only a workload of it is shared."
+    )
+    async def container_groups(self, info: Info) -> list[ContainerGroup]:
+        """The groups, in order."""
+        groups: dict[tuple[int, str], list[Container]] = {}
+        for each in await self._containers(info):
+            groups.setdefault((each.row.group_position, each.row.group_name), []).append(each)
+        return [ContainerGroup(name=name, containers=containers) for (_, name), containers in groups.items()]
+
+    @strawberry.field(description="The containers of all groups, in order.")
+    async def containers(self, info: Info) -> list[Container]:
+        """The containers."""
+        return await self._containers(info)
+
+    async def _containers(self, info: Info) -> list[Container]:
+        loaders = info.context.loaders
+        if not self.listed and await loaders.role(tables.ArtifactRow, self.row.id) is None:
+            return []
+        rows = await loaders.children(tables.ContainerRow, "artifact_id", self.row.id, "group_position", "position")
+        return [Container(row=row) for row in rows]
+
+    @strawberry.field(description="The active test of a draft; null once it is locked.")
+    async def test_workload(self, info: Info) -> "Workload | None":
+        """The active test."""
+        if self.row.status is not enums.ArtifactStatus.DRAFT:
+            return None
+        viewer = info.context.viewer
+
+        async def batch(session: AsyncSession, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
+            row = tables.WorkloadRow
+            statement = select(row).where(
+                lists.among(row.artifact_id, keys),
+                col(row.status) != enums.WorkloadStatus.TERMINATED,
+                col(row.purpose) == enums.WorkloadPurpose.TEST,
+                access.visible(row, viewer),
+            )
+            return {each.artifact_id: each for each in await session.exec(statement)}
+
+        row = await info.context.loaders.batched("test_workload", self.row.id, batch)
+        found: Workload | None = node(row, listed=True)
+        return found
+
+    @strawberry.field(description=ROLE)
+    async def viewer_role(self, info: Info) -> enums.Role:
+        """The viewer's role."""
+        return await info.context.loaders.role(tables.ArtifactRow, self.row.id) or enums.Role.VIEWER
+
+    @strawberry.field(description=GRANTS)
+    async def grants(self, info: Info) -> list[Grant]:
+        """The grants."""
+        return await spoken_grants(info, self, tables.ArtifactGrantRow, "artifact_id")
+
+    @strawberry.field(description=ACTIONS)
+    async def actions(self, info: Info) -> list[judged.ArtifactActionState]:
+        """The actions."""
+        facts = await judged.artifact_facts(info, self.row)
+        return judged.states(judged.ArtifactActionState, enums.ArtifactAction, facts)
+
+
+@speaks(tables.WorkloadRow)
+@strawberry.type(description="An artifact that runs, and how it runs.")
+class Workload(Node):
+    """A workload."""
+
+    id: strawberry.ID = id_field(ids.Kind.WORKLOAD)
+    name: str = column(tables.WorkloadRow.name, "At first that of its artifact, where nothing else was asked for.")
+    description: str = column(tables.WorkloadRow.description, "What it is for.")
+    purpose: enums.WorkloadPurpose = column(tables.WorkloadRow.purpose, "Whether it is a test or a service.")
+    importance: enums.Importance = column(tables.WorkloadRow.importance, "How much it matters.")
+    status: enums.WorkloadStatus = column(tables.WorkloadRow.status, "Where it stands.")
+    status_reason: str | None = column(
+        tables.WorkloadRow.status_reason, "Why, for a machine: NO_ENTRYPOINT, CRASH_LOOP, EXPIRED, …"
+    )
+    status_message: str | None = column(tables.WorkloadRow.status_message, "Why, for a person.")
+    artifact: Artifact = edge(tables.WorkloadRow.artifact_id, tables.ArtifactRow, "What it runs.")
+    repository: Repository = edge(
+        tables.WorkloadRow.repository_id, tables.RepositoryRow, "The repository of what it runs."
+    )
+    digest: str = column(
+        tables.WorkloadRow.digest, "Of the specification it was started with, which it runs until it is replaced."
+    )
+    replicas: int = column(tables.WorkloadRow.replicas, "How many are wanted.")
+    ready_replicas: int = column(tables.WorkloadRow.ready_replicas, "How many were seen ready.")
+    revision: int = column(
+        tables.WorkloadRow.revision, "Grows with every change that someone asked for, not with what is merely seen."
+    )
+    created_by: User = edge(tables.WorkloadRow.created_by_id, tables.UserRow, CREATED_BY)
+    created_at: datetime = column(tables.WorkloadRow.created_at, CREATED_AT)
+    updated_at: datetime = column(tables.WorkloadRow.updated_at, "When it, or its status, changed last.")
+    started_at: datetime | None = column(tables.WorkloadRow.started_at, "When it was started last.")
+    stopped_at: datetime | None = column(tables.WorkloadRow.stopped_at, "When it stopped; null while it runs.")
+    expires_at: datetime | None = column(tables.WorkloadRow.expires_at, "When a test ends by itself.")
+
+    @strawberry.field(
+        description="Where it answers, from its creation on and across restarts and replacements. Needs a token "
+        "of someone who may see the workload, as `Authorization: Bearer …`."
+    )
+    async def endpoint(self, info: Info) -> str | None:
+        """The address."""
+        return info.context.endpoint(self.row.id)
+
+    @strawberry.field(description="The limits of its containers, as far as there are any.")
+    async def resources(self) -> list[values.ContainerResources]:
+        """The limits."""
+        return [
+            values.ContainerResources(container=each["container"], cpu=each["cpu"], memory_bytes=each["memoryBytes"])
+            for each in self.row.resources
+        ]
+
+    @strawberry.field(
+        description="What its containers get: platform over workload over artifact. What comes from a credential is "
+        "masked."
+    )
+    async def environment(self, info: Info) -> list[values.EffectiveVariable]:
+        """The variables of all containers."""
+        loaders = info.context.loaders
+        rows = await loaders.children(tables.WorkloadVariableRow, "workload_id", self.row.id, "position")
+        artifact = await loaders.row(tables.ArtifactRow, self.row.artifact_id)
+        overrides = [
+            (
+                row.container,
+                specification.EnvironmentVariable(row.name, row.type, row.value, row.credential_id, row.field),
+            )
+            for row in rows
+        ]
+        platform = environment.platform(self.row.id, self.row.artifact_id, artifact.version)
+        spec = specification.from_json(self.row.specification)
+        return [
+            values.EffectiveVariable(
+                name=each.name,
+                container=each.container,
+                value=each.value,
+                origin=each.origin,
+                masked=each.masked,
+            )
+            for each in environment.effective(spec, overrides, platform)
+        ]
+
+    @strawberry.field(description="What the runtime showed last of each container of each replica.")
+    async def container_statuses(self) -> list[values.ContainerStatus]:
+        """The statuses."""
+        return [values.ContainerStatus.of(each) for each in self.row.container_statuses]
+
+    @strawberry.field(description="Its tags, in order.")
+    async def tags(self, info: Info) -> list[values.Tag]:
+        """The tags."""
+        return await spoken_tags(info, tables.WorkloadTagRow, "workload_id", self.row.id)
+
+    @strawberry.field(description=ROLE)
+    async def viewer_role(self, info: Info) -> enums.Role:
+        """The viewer's role."""
+        return await info.context.loaders.role(tables.WorkloadRow, self.row.id) or enums.Role.VIEWER
+
+    @strawberry.field(description=GRANTS)
+    async def grants(self, info: Info) -> list[Grant]:
+        """The grants."""
+        return await spoken_grants(info, self, tables.WorkloadGrantRow, "workload_id")
+
+    @strawberry.field(description=ACTIONS)
+    async def actions(self, info: Info) -> list[judged.WorkloadActionState]:
+        """The actions."""
+        facts = await judged.workload_facts(info, self.row)
+        return judged.states(judged.WorkloadActionState, enums.WorkloadAction, facts)
+
+
+@speaks(tables.CredentialRow)
+@strawberry.type(description="A named set of secret values. Values go in and never come out.")
+class Credential(Node):
+    """A credential."""
+
+    id: strawberry.ID = id_field(ids.Kind.CREDENTIAL)
+    name: str = column(tables.CredentialRow.name, "1 to 200 characters.")
+    created_by: User = edge(tables.CredentialRow.created_by_id, tables.UserRow, CREATED_BY)
+    created_at: datetime = column(tables.CredentialRow.created_at, CREATED_AT)
+    updated_at: datetime = column(tables.CredentialRow.updated_at, "When it was rotated or shared last.")
+    used_by: Connection[Artifact] = connection(
+        sources.CREDENTIAL_USERS, "The artifacts with a variable that points at it.", sources.points_at_credential
+    )
+
+    @strawberry.field(description="The keys that variables can point at, in order.")
+    async def keys(self, info: Info) -> list[str]:
+        """The keys."""
+
+        async def batch(session: AsyncSession, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
+            return await reads.credential_keys(session, keys)
+
+        found: list[str] | None = await info.context.loaders.batched("credential_keys", self.row.id, batch)
+        return found or []
+
+    @strawberry.field(description=ROLE)
+    async def viewer_role(self, info: Info) -> enums.Role:
+        """The viewer's role."""
+        return await info.context.loaders.role(tables.CredentialRow, self.row.id) or enums.Role.VIEWER
+
+    @strawberry.field(description=GRANTS)
+    async def grants(self, info: Info) -> list[Grant]:
+        """The grants."""
+        return await spoken_grants(info, self, tables.CredentialGrantRow, "credential_id")
+
+    @strawberry.field(description=ACTIONS)
+    async def actions(self, info: Info) -> list[judged.CredentialActionState]:
+        """The actions."""
+        facts = await judged.credential_facts(info, self.row)
+        return judged.states(judged.CredentialActionState, enums.CredentialAction, facts)
+
+
+@speaks(tables.ApiTokenRow)
+@strawberry.type(description="A bearer token. Its secret was told once and is not stored.")
+class ApiToken(Node):
+    """A token."""
+
+    id: strawberry.ID = id_field(ids.Kind.API_TOKEN)
+    label: str = column(tables.ApiTokenRow.label, "What it is for.")
+    read_only: bool = column(tables.ApiTokenRow.read_only, "Whether it can query only.")
+    created_at: datetime = column(tables.ApiTokenRow.created_at, CREATED_AT)
+    last_used_at: datetime | None = column(tables.ApiTokenRow.last_used_at, "When it was used last, to the minute.")
+    expires_at: datetime | None = column(tables.ApiTokenRow.expires_at, "When it ends; null: never.")

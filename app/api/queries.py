@@ -1,0 +1,169 @@
+"""The root of all reading."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+import strawberry
+
+from app.api import enums, examples, fields, filters as inputs, sources
+from app.api.connections import Connection, bad_input, connection
+from app.api.context import Info
+from app.api.interfaces import Node
+from app.api.nodes import ApiToken, Artifact, CreatorUsage, Credential, Repository, User, Workload
+from app.api.values import TagUsage
+from app.db import offers, tables
+from app.domain import ids
+from app.domain.ids import decode
+
+NODES_MAXIMUM = 100
+
+# What each kind is stored as, of those that are reached by an id and a role.
+SHARED_TABLES: dict[ids.Kind, Any] = {
+    ids.Kind.REPOSITORY: tables.RepositoryRow,
+    ids.Kind.ARTIFACT: tables.ArtifactRow,
+    ids.Kind.WORKLOAD: tables.WorkloadRow,
+    ids.Kind.CREDENTIAL: tables.CredentialRow,
+}
+TAGGABLE: dict[enums.Taggable, tuple[Any, Any, str]] = {
+    enums.Taggable.REPOSITORY: (tables.RepositoryRow, tables.RepositoryTagRow, "repository_id"),
+    enums.Taggable.ARTIFACT: (tables.ArtifactRow, tables.ArtifactTagRow, "artifact_id"),
+    enums.Taggable.WORKLOAD: (tables.WorkloadRow, tables.WorkloadTagRow, "workload_id"),
+}
+
+Id = Annotated[strawberry.ID, strawberry.argument(description="The id.")]
+
+
+async def find(info: Info, kind: ids.Kind, thing_id: UUID) -> Any:
+    """A node by its id; None where it is absent or the viewer may not see it."""
+    loaders = info.context.loaders
+    viewer = info.context.viewer
+    if kind in SHARED_TABLES:
+        return fields.node(await loaders.reachable(SHARED_TABLES[kind], thing_id))
+    if kind is ids.Kind.USER:
+        return fields.node(await loaders.row(tables.UserRow, thing_id))
+    if kind is ids.Kind.API_TOKEN:
+        token = await loaders.row(tables.ApiTokenRow, thing_id)
+        return fields.node(token) if token is not None and token.user_id == viewer.user_id else None
+    if kind is ids.Kind.CONTAINER:
+        container = await loaders.row(tables.ContainerRow, thing_id)
+        if container is None or await loaders.role(tables.ArtifactRow, container.artifact_id) is None:
+            return None
+        return fields.node(container)
+    return None
+
+
+async def _find_all(info: Info, wanted: Sequence[tuple[ids.Kind, UUID] | None]) -> list[Any]:
+    """Nodes in the order asked for; asked for at once, so that each kind costs one statement."""
+
+    async def one(each: tuple[ids.Kind, UUID] | None) -> Any:
+        return None if each is None else await find(info, *each)
+
+    return list(await asyncio.gather(*(one(each) for each in wanted)))
+
+
+async def _find_one(info: Info, kind: ids.Kind, text: str) -> Any:
+    return await find(info, kind, inputs.read_id("id", kind, text))
+
+
+@strawberry.type(description="Everything that can be read.")
+class Query:
+    """The root of all reading."""
+
+    repositories: Connection[Repository] = connection(
+        sources.REPOSITORIES, "The repositories that the viewer has a role on."
+    )
+    artifacts: Connection[Artifact] = connection(sources.ARTIFACTS, "The artifacts that the viewer has a role on.")
+    workloads: Connection[Workload] = connection(sources.WORKLOADS, "The workloads that the viewer has a role on.")
+    credentials: Connection[Credential] = connection(
+        sources.CREDENTIALS, "The credentials that the viewer has a role on."
+    )
+    users: Connection[User] = connection(sources.USERS, "Everybody.")
+
+    @strawberry.field(description="Anything by its id; null where it is absent or the viewer may not see it.")
+    async def node(self, info: Info, id: Id) -> Node | None:
+        """A node by its id."""
+        decoded = ids.decode(id)
+        if decoded is None:
+            raise bad_input("id", f"{id[:64]!r} is no id: they have a prefix, '_' and 26 letters and digits.")
+        found: Node | None = await find(info, *decoded)
+        return found
+
+    @strawberry.field(
+        description=f"Things by their ids, at most {NODES_MAXIMUM}; the order is kept, and null stands for what is "
+        "absent or the viewer may not see."
+    )
+    async def nodes(
+        self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="The ids.")]
+    ) -> list[Node | None]:
+        """Nodes by their ids."""
+        if len(ids) > NODES_MAXIMUM:
+            raise bad_input("ids", f"There are {len(ids)}; at most {NODES_MAXIMUM} are allowed.")
+        return await _find_all(info, [decode(each) for each in ids])
+
+    @strawberry.field(description="Who asks.")
+    async def viewer(self, info: Info) -> User:
+        """The viewer's own user."""
+        found: User = fields.node(await info.context.loaders.row(tables.UserRow, info.context.viewer.user_id))
+        return found
+
+    @strawberry.field(description="A repository; null where it is absent or the viewer may not see it.")
+    async def repository(self, info: Info, id: Id) -> Repository | None:
+        """A repository by its id."""
+        found: Repository | None = await _find_one(info, ids.Kind.REPOSITORY, id)
+        return found
+
+    @strawberry.field(description="An artifact; null where it is absent or the viewer may not see it.")
+    async def artifact(self, info: Info, id: Id) -> Artifact | None:
+        """An artifact by its id."""
+        found: Artifact | None = await _find_one(info, ids.Kind.ARTIFACT, id)
+        return found
+
+    @strawberry.field(description="A workload; null where it is absent or the viewer may not see it.")
+    async def workload(self, info: Info, id: Id) -> Workload | None:
+        """A workload by its id."""
+        found: Workload | None = await _find_one(info, ids.Kind.WORKLOAD, id)
+        return found
+
+    @strawberry.field(description="The viewer's own tokens, newest first, without their secrets.")
+    async def api_tokens(self, info: Info) -> list[ApiToken]:
+        """The viewer's tokens."""
+        rows = await info.context.loaders.children(tables.ApiTokenRow, "user_id", info.context.viewer.user_id, "id")
+        return [fields.node(row) for row in reversed(rows)]
+
+    @strawberry.field(
+        description=f"What a filter for tags can offer: names and values with how often they are used, at most "
+        f"{offers.OFFERS_MAXIMUM}."
+    )
+    async def tags(
+        self, info: Info, on: Annotated[enums.Taggable, strawberry.argument(description="The tags of what.")]
+    ) -> list[TagUsage]:
+        """The tags in use."""
+        table, tag, column = TAGGABLE[on]
+        async with info.context.acting.database.read() as session:
+            found = await offers.tags(session, table, tag, column, info.context.viewer)
+        return [TagUsage(name=name, value=value, count=count) for name, value, count in found]
+
+    @strawberry.field(
+        description=f"What a filter for creators can offer: who made how many, at most {offers.OFFERS_MAXIMUM}."
+    )
+    async def creators(
+        self, info: Info, of: Annotated[enums.Taggable, strawberry.argument(description="The creators of what.")]
+    ) -> list[CreatorUsage]:
+        """The creators."""
+        async with info.context.acting.database.read() as session:
+            found = await offers.creators(session, TAGGABLE[of][0], info.context.viewer)
+        users = await _find_all(info, [(ids.Kind.USER, user_id) for user_id, _ in found])
+        return [CreatorUsage(user=user, count=count) for user, (_, count) in zip(users, found, strict=True)]
+
+    @strawberry.field(description="A copy-ready createArtifact call against this server.")
+    async def artifact_example(
+        self,
+        info: Info,
+        language: Annotated[
+            enums.ExampleLanguage, strawberry.argument(description="What it is written for.")
+        ] = enums.ExampleLanguage.CURL,
+    ) -> str:
+        """An example."""
+        return examples.artifact(language, info.context.public_url)

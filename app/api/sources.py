@@ -1,0 +1,56 @@
+"""The lists of the graph, each declared once: what they hold, what narrows and what sorts them."""
+
+from typing import Any
+
+from sqlmodel import col, select
+
+from app.api import filters as inputs
+from app.api.connections import Source
+from app.db import filters, tables
+
+REPOSITORIES = Source(
+    "repositories",
+    tables.RepositoryRow,
+    inputs.RepositoryFilter,
+    inputs.RepositoryOrder,
+    filters.REPOSITORY_ORDERS,
+    filters.repositories,
+)
+ARTIFACTS = Source(
+    "artifacts",
+    tables.ArtifactRow,
+    inputs.ArtifactFilter,
+    inputs.ArtifactOrder,
+    filters.ARTIFACT_ORDERS,
+    filters.artifacts,
+)
+WORKLOADS = Source(
+    "workloads",
+    tables.WorkloadRow,
+    inputs.WorkloadFilter,
+    inputs.WorkloadOrder,
+    filters.WORKLOAD_ORDERS,
+    filters.workloads,
+)
+CREDENTIALS = Source("credentials", tables.CredentialRow)
+
+USERS = Source("users", tables.UserRow, narrow=filters.users, shared=False, has_search=True)
+
+
+def named_by(attribute: Any) -> Any:
+    """How a nested list hangs on its parent: by a column that names it."""
+    return lambda parent_id: attribute == parent_id
+
+
+CREDENTIAL_USERS = Source("credential_users", tables.ArtifactRow)
+
+
+def points_at_credential(credential_id: Any) -> Any:
+    """How the users of a credential hang on it: through a variable of one of their containers."""
+    variable, container = tables.EnvironmentVariableRow, tables.ContainerRow
+    pointing = (
+        select(container.artifact_id)
+        .join(variable, col(variable.container_id) == col(container.id))
+        .where(col(variable.credential_id) == credential_id)
+    )
+    return col(tables.ArtifactRow.id).in_(pointing)
