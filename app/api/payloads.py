@@ -7,6 +7,7 @@ import strawberry
 from app.api.nodes import ApiToken, Artifact, Credential, Repository, Workload
 from app.api.problems import (
     ActionUnavailable,
+    IdempotencyConflict,
     InvalidInput,
     LimitExceeded,
     NotFound,
@@ -81,11 +82,18 @@ class DeletePayload:
 _RESULT = "The payload, or why nothing was changed."
 
 CreateArtifactResult = Annotated[
-    ArtifactPayload | InvalidInput | NotFound | PermissionDenied | LimitExceeded,
+    ArtifactPayload | InvalidInput | NotFound | PermissionDenied | LimitExceeded | IdempotencyConflict,
     strawberry.union("CreateArtifactResult", description=_RESULT),
 ]
 UpdateArtifactResult = Annotated[
-    ArtifactPayload | InvalidInput | NotFound | PermissionDenied | ActionUnavailable | StaleRevision | LimitExceeded,
+    ArtifactPayload
+    | InvalidInput
+    | NotFound
+    | PermissionDenied
+    | ActionUnavailable
+    | StaleRevision
+    | LimitExceeded
+    | IdempotencyConflict,
     strawberry.union("UpdateArtifactResult", description=_RESULT),
 ]
 TestArtifactResult = Annotated[
@@ -95,15 +103,22 @@ TestArtifactResult = Annotated[
     | PermissionDenied
     | ActionUnavailable
     | StaleRevision
-    | LimitExceeded,
+    | LimitExceeded
+    | IdempotencyConflict,
     strawberry.union("TestArtifactResult", description=_RESULT),
 ]
 StopArtifactResult = Annotated[
-    TestArtifactPayload | NotFound | PermissionDenied | ActionUnavailable | StaleRevision,
+    TestArtifactPayload | NotFound | PermissionDenied | ActionUnavailable | StaleRevision | IdempotencyConflict,
     strawberry.union("StopArtifactResult", description=_RESULT),
 ]
 LockArtifactResult = Annotated[
-    ArtifactPayload | InvalidInput | NotFound | PermissionDenied | ActionUnavailable | StaleRevision,
+    ArtifactPayload
+    | InvalidInput
+    | NotFound
+    | PermissionDenied
+    | ActionUnavailable
+    | StaleRevision
+    | IdempotencyConflict,
     strawberry.union("LockArtifactResult", description=_RESULT),
 ]
 DeployArtifactResult = Annotated[
@@ -113,38 +128,53 @@ DeployArtifactResult = Annotated[
     | PermissionDenied
     | ActionUnavailable
     | StaleRevision
-    | LimitExceeded,
+    | LimitExceeded
+    | IdempotencyConflict,
     strawberry.union("DeployArtifactResult", description=_RESULT),
 ]
 CloneArtifactResult = Annotated[
-    ArtifactPayload | InvalidInput | NotFound | PermissionDenied | ActionUnavailable | LimitExceeded | StaleRevision,
+    ArtifactPayload
+    | InvalidInput
+    | NotFound
+    | PermissionDenied
+    | ActionUnavailable
+    | LimitExceeded
+    | StaleRevision
+    | IdempotencyConflict,
     strawberry.union("CloneArtifactResult", description=_RESULT),
 ]
 ShareArtifactResult = Annotated[
-    ArtifactPayload | InvalidInput | NotFound | PermissionDenied | StaleRevision,
+    ArtifactPayload | InvalidInput | NotFound | PermissionDenied | StaleRevision | IdempotencyConflict,
     strawberry.union("ShareArtifactResult", description=_RESULT),
 ]
 ShareRepositoryResult = Annotated[
-    RepositoryPayload | InvalidInput | NotFound | PermissionDenied | StaleRevision,
+    RepositoryPayload | InvalidInput | NotFound | PermissionDenied | StaleRevision | IdempotencyConflict,
     strawberry.union("ShareRepositoryResult", description=_RESULT),
 ]
 UpdateRepositoryResult = Annotated[
-    RepositoryPayload | InvalidInput | NotFound | PermissionDenied | StaleRevision,
+    RepositoryPayload | InvalidInput | NotFound | PermissionDenied | StaleRevision | IdempotencyConflict,
     strawberry.union("UpdateRepositoryResult", description=_RESULT),
 ]
 WorkloadResult = Annotated[
-    WorkloadPayload | InvalidInput | NotFound | PermissionDenied | ActionUnavailable | StaleRevision | LimitExceeded,
+    WorkloadPayload
+    | InvalidInput
+    | NotFound
+    | PermissionDenied
+    | ActionUnavailable
+    | StaleRevision
+    | LimitExceeded
+    | IdempotencyConflict,
     strawberry.union("WorkloadResult", description=_RESULT),
 ]
 CredentialResult = Annotated[
-    CredentialPayload | InvalidInput | NotFound | PermissionDenied,
+    CredentialPayload | InvalidInput | NotFound | PermissionDenied | IdempotencyConflict,
     strawberry.union("CredentialResult", description=_RESULT),
 ]
 CreateApiTokenResult = Annotated[
-    CreateApiTokenPayload | InvalidInput | PermissionDenied,
+    CreateApiTokenPayload | InvalidInput | PermissionDenied | IdempotencyConflict,
     strawberry.union("CreateApiTokenResult", description=_RESULT),
 ]
 DeleteResult = Annotated[
-    DeletePayload | NotFound | PermissionDenied | ActionUnavailable | StaleRevision,
+    DeletePayload | NotFound | PermissionDenied | ActionUnavailable | StaleRevision | IdempotencyConflict,
     strawberry.union("DeleteResult", description=_RESULT),
 ]

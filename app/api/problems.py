@@ -67,6 +67,11 @@ class LimitExceeded(Problem):
     limit: int = strawberry.field(description="The limit.")
 
 
+@strawberry.type(description="The idempotency key was used before, with other arguments.")
+class IdempotencyConflict(Problem):
+    """Another use of a key."""
+
+
 class _InvalidInputs(strawberry.ExceptionHandler[errors.InvalidInput, InvalidInput]):
     def handle(self, exception: errors.InvalidInput, **_: object) -> InvalidInput:
         issues = [InputIssue(path=each.path, code=each.code, message=each.message) for each in exception.issues]

@@ -5,7 +5,7 @@ import strawberry
 from app.actions import artifacts, repositories, sharing, workloads
 from app.api import convert, inputs
 from app.api.context import Info
-from app.api.mutations.common import acting, deleted, spoken
+from app.api.mutations.common import Given, acting, deleted, spoken
 from app.api.payloads import (
     ArtifactPayload,
     CloneArtifactResult,
@@ -35,7 +35,7 @@ class ArtifactMutations:
     """Create, edit, test, lock, deploy, clone, share and delete."""
 
     @strawberry.mutation(description="Make a draft: in a repository, or in a new one that it opens.")
-    async def create_artifact(self, info: Info, input: inputs.CreateArtifactInput) -> CreateArtifactResult:
+    async def create_artifact(self, info: Info, input: Given[inputs.CreateArtifactInput]) -> CreateArtifactResult:
         """See `artifacts.create`."""
         repository_id = None
         if input.repository_id is not None:
@@ -52,7 +52,7 @@ class ArtifactMutations:
         return ArtifactPayload(artifact=await spoken(info, tables.ArtifactRow, artifact_id))
 
     @strawberry.mutation(description="Edit a draft, or the tags of any artifact.")
-    async def update_artifact(self, info: Info, input: inputs.UpdateArtifactInput) -> UpdateArtifactResult:
+    async def update_artifact(self, info: Info, input: Given[inputs.UpdateArtifactInput]) -> UpdateArtifactResult:
         """See `artifacts.update`."""
         artifact_id = convert.existing(ARTIFACT, input.artifact_id)
         given = None if input.spec is None else convert.spec(input.spec)
@@ -66,7 +66,7 @@ class ArtifactMutations:
         return ArtifactPayload(artifact=await spoken(info, tables.ArtifactRow, artifact_id))
 
     @strawberry.mutation(description="Run a draft for a while.")
-    async def test_artifact(self, info: Info, input: inputs.TestArtifactInput) -> TestArtifactResult:
+    async def test_artifact(self, info: Info, input: Given[inputs.TestArtifactInput]) -> TestArtifactResult:
         """See `workloads.test_artifact`."""
         artifact_id = convert.existing(ARTIFACT, input.artifact_id)
         workload_id = await workloads.test_artifact(acting(info), artifact_id, input.if_revision, input.expires_in)
@@ -76,7 +76,7 @@ class ArtifactMutations:
         )
 
     @strawberry.mutation(description="Stop the active test of a draft; it ends for good.")
-    async def stop_artifact(self, info: Info, input: inputs.ArtifactInput) -> StopArtifactResult:
+    async def stop_artifact(self, info: Info, input: Given[inputs.ArtifactInput]) -> StopArtifactResult:
         """See `workloads.stop_artifact`."""
         artifact_id = convert.existing(ARTIFACT, input.artifact_id)
         workload_id = await workloads.stop_artifact(acting(info), artifact_id, input.if_revision)
@@ -86,14 +86,14 @@ class ArtifactMutations:
         )
 
     @strawberry.mutation(description="Freeze a draft into the next version of its repository. There is no unlocking.")
-    async def lock_artifact(self, info: Info, input: inputs.ArtifactInput) -> LockArtifactResult:
+    async def lock_artifact(self, info: Info, input: Given[inputs.ArtifactInput]) -> LockArtifactResult:
         """See `artifacts.lock`."""
         artifact_id = convert.existing(ARTIFACT, input.artifact_id)
         await artifacts.lock(acting(info), artifact_id, input.if_revision)
         return ArtifactPayload(artifact=await spoken(info, tables.ArtifactRow, artifact_id))
 
     @strawberry.mutation(description="Run an artifact as a service; a draft is locked first.")
-    async def deploy_artifact(self, info: Info, input: inputs.DeployArtifactInput) -> DeployArtifactResult:
+    async def deploy_artifact(self, info: Info, input: Given[inputs.DeployArtifactInput]) -> DeployArtifactResult:
         """See `workloads.deploy`."""
         artifact_id = convert.existing(ARTIFACT, input.artifact_id)
         workload_id = await workloads.deploy(acting(info), artifact_id, input.if_revision, convert.deployment(input))
@@ -103,27 +103,27 @@ class ArtifactMutations:
         )
 
     @strawberry.mutation(description="Make a new draft of a locked artifact, in the same repository.")
-    async def clone_artifact(self, info: Info, input: inputs.CloneArtifactInput) -> CloneArtifactResult:
+    async def clone_artifact(self, info: Info, input: Given[inputs.CloneArtifactInput]) -> CloneArtifactResult:
         """See `artifacts.clone`."""
         source_id = convert.existing(ARTIFACT, input.artifact_id)
         artifact_id = await artifacts.clone(acting(info), source_id, input.if_revision, input.name)
         return ArtifactPayload(artifact=await spoken(info, tables.ArtifactRow, artifact_id))
 
     @strawberry.mutation(description="Change who may what on an artifact and its workloads.")
-    async def share_artifact(self, info: Info, input: inputs.ShareInput) -> ShareArtifactResult:
+    async def share_artifact(self, info: Info, input: Given[inputs.ShareInput]) -> ShareArtifactResult:
         """See `sharing.share_artifact`."""
         artifact_id = convert.existing(ARTIFACT, input.id)
         await sharing.share_artifact(acting(info), artifact_id, input.if_revision, convert.grants(input.grants))
         return ArtifactPayload(artifact=await spoken(info, tables.ArtifactRow, artifact_id))
 
     @strawberry.mutation(description="Delete a draft and its ended tests.")
-    async def delete_artifact(self, info: Info, input: inputs.ArtifactInput) -> DeleteResult:
+    async def delete_artifact(self, info: Info, input: Given[inputs.ArtifactInput]) -> DeleteResult:
         """See `artifacts.delete_draft`."""
         artifact_id = convert.existing(ARTIFACT, input.artifact_id)
         return deleted(await artifacts.delete_draft(acting(info), artifact_id, input.if_revision))
 
     @strawberry.mutation(description="Change what describes a repository.")
-    async def update_repository(self, info: Info, input: inputs.UpdateRepositoryInput) -> UpdateRepositoryResult:
+    async def update_repository(self, info: Info, input: Given[inputs.UpdateRepositoryInput]) -> UpdateRepositoryResult:
         """See `repositories.update`."""
         repository_id = convert.existing(REPOSITORY, input.repository_id)
         changes = repositories.RepositoryChanges(
@@ -133,14 +133,14 @@ class ArtifactMutations:
         return RepositoryPayload(repository=await spoken(info, tables.RepositoryRow, repository_id))
 
     @strawberry.mutation(description="Change who may what on a repository and everything in it.")
-    async def share_repository(self, info: Info, input: inputs.ShareInput) -> ShareRepositoryResult:
+    async def share_repository(self, info: Info, input: Given[inputs.ShareInput]) -> ShareRepositoryResult:
         """See `sharing.share_repository`."""
         repository_id = convert.existing(REPOSITORY, input.id)
         await sharing.share_repository(acting(info), repository_id, input.if_revision, convert.grants(input.grants))
         return RepositoryPayload(repository=await spoken(info, tables.RepositoryRow, repository_id))
 
     @strawberry.mutation(description="Delete a repository with its drafts, while nothing in it is locked or in use.")
-    async def delete_repository(self, info: Info, input: inputs.RepositoryInput) -> DeleteResult:
+    async def delete_repository(self, info: Info, input: Given[inputs.RepositoryInput]) -> DeleteResult:
         """See `repositories.delete_repository`."""
         repository_id = convert.existing(REPOSITORY, input.repository_id)
         return deleted(await repositories.delete_repository(acting(info), repository_id, input.if_revision))

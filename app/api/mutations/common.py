@@ -1,6 +1,6 @@
 """What all mutations do first and last."""
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -10,6 +10,9 @@ from app.api import fields
 from app.api.context import Info
 from app.api.payloads import DeletePayload
 from app.domain import ids
+
+Input = TypeVar("Input")
+Given = Annotated[Input, strawberry.argument(description="What to do, and to what.")]
 
 
 def acting(info: Info) -> Context:

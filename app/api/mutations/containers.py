@@ -10,7 +10,7 @@ from app.actions import artifacts
 from app.actions.artifacts import ArtifactChanges
 from app.api import convert, inputs
 from app.api.context import Info
-from app.api.mutations.common import acting, spoken
+from app.api.mutations.common import Given, acting, spoken
 from app.api.payloads import ArtifactPayload, UpdateArtifactResult
 from app.db import tables
 from app.domain import editing, ids
@@ -30,7 +30,7 @@ class ContainerMutations:
     """Containers, their variables and their probes."""
 
     @strawberry.mutation(description="Add a container to a draft; a primary one takes that over.")
-    async def add_container(self, info: Info, input: inputs.AddContainerInput) -> UpdateArtifactResult:
+    async def add_container(self, info: Info, input: Given[inputs.AddContainerInput]) -> UpdateArtifactResult:
         """See `editing.add_container`."""
         artifact_id = convert.existing(ids.Kind.ARTIFACT, input.artifact_id)
         added = convert.container(input.container)
@@ -42,7 +42,7 @@ class ContainerMutations:
         return ArtifactPayload(artifact=await spoken(info, tables.ArtifactRow, artifact_id))
 
     @strawberry.mutation(description="Change a container: what is left out stays, null clears.")
-    async def update_container(self, info: Info, input: inputs.UpdateContainerInput) -> UpdateArtifactResult:
+    async def update_container(self, info: Info, input: Given[inputs.UpdateContainerInput]) -> UpdateArtifactResult:
         """See `editing.update_container`."""
         container_id = convert.existing(ids.Kind.CONTAINER, input.container_id)
         given = inputs.given(input, ("name", "description", "image_uri", "port", "primary", "entrypoint"))
@@ -54,14 +54,14 @@ class ContainerMutations:
         return await _edit(info, input, change, lambda path: _CONTAINER_PATH.sub("", path))
 
     @strawberry.mutation(description="Remove a container from a draft. The primary can't go while others stay.")
-    async def remove_container(self, info: Info, input: inputs.RemoveContainerInput) -> UpdateArtifactResult:
+    async def remove_container(self, info: Info, input: Given[inputs.RemoveContainerInput]) -> UpdateArtifactResult:
         """See `editing.remove_container`."""
         container_id = convert.existing(ids.Kind.CONTAINER, input.container_id)
         return await _edit(info, input, lambda issues, before: editing.remove_container(issues, before, container_id))
 
     @strawberry.mutation(description="Add variables to a container, or replace them by name; others stay.")
     async def set_environment_variables(
-        self, info: Info, input: inputs.SetEnvironmentVariablesInput
+        self, info: Info, input: Given[inputs.SetEnvironmentVariablesInput]
     ) -> UpdateArtifactResult:
         """See `editing.set_variables`."""
         container_id = convert.existing(ids.Kind.CONTAINER, input.container_id)
@@ -84,7 +84,7 @@ class ContainerMutations:
 
     @strawberry.mutation(description="Remove variables from a container.")
     async def remove_environment_variables(
-        self, info: Info, input: inputs.RemoveEnvironmentVariablesInput
+        self, info: Info, input: Given[inputs.RemoveEnvironmentVariablesInput]
     ) -> UpdateArtifactResult:
         """See `editing.remove_variables`."""
         container_id = convert.existing(ids.Kind.CONTAINER, input.container_id)
@@ -94,7 +94,7 @@ class ContainerMutations:
         )
 
     @strawberry.mutation(description="Set a probe of a container, or replace it.")
-    async def set_probe(self, info: Info, input: inputs.SetProbeInput) -> UpdateArtifactResult:
+    async def set_probe(self, info: Info, input: Given[inputs.SetProbeInput]) -> UpdateArtifactResult:
         """See `editing.set_probe`."""
         container_id = convert.existing(ids.Kind.CONTAINER, input.container_id)
         left_out = input.probe.port is None
@@ -107,7 +107,7 @@ class ContainerMutations:
         )
 
     @strawberry.mutation(description="Remove a probe from a container.")
-    async def remove_probe(self, info: Info, input: inputs.RemoveProbeInput) -> UpdateArtifactResult:
+    async def remove_probe(self, info: Info, input: Given[inputs.RemoveProbeInput]) -> UpdateArtifactResult:
         """See `editing.remove_probe`."""
         container_id = convert.existing(ids.Kind.CONTAINER, input.container_id)
         return await _edit(

@@ -5,7 +5,7 @@ import strawberry
 from app.actions import sharing, workloads
 from app.api import convert, inputs
 from app.api.context import Info
-from app.api.mutations.common import acting, deleted, spoken
+from app.api.mutations.common import Given, acting, deleted, spoken
 from app.api.payloads import DeleteResult, WorkloadPayload, WorkloadResult
 from app.db import tables
 from app.domain import ids
@@ -18,7 +18,7 @@ class WorkloadMutations:
     """Describe, start, stop, restart, share and delete."""
 
     @strawberry.mutation(description="Change what describes a workload; nothing of it rolls.")
-    async def update_workload(self, info: Info, input: inputs.UpdateWorkloadInput) -> WorkloadResult:
+    async def update_workload(self, info: Info, input: Given[inputs.UpdateWorkloadInput]) -> WorkloadResult:
         """See `workloads.update`."""
         workload_id = convert.existing(WORKLOAD, input.workload_id)
         changes = workloads.WorkloadChanges(
@@ -31,35 +31,35 @@ class WorkloadMutations:
         return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
 
     @strawberry.mutation(description="Start a workload that is stopped or gave up; what runs stays as it is.")
-    async def start_workload(self, info: Info, input: inputs.WorkloadInput) -> WorkloadResult:
+    async def start_workload(self, info: Info, input: Given[inputs.WorkloadInput]) -> WorkloadResult:
         """See `workloads.start`."""
         workload_id = convert.existing(WORKLOAD, input.workload_id)
         await workloads.start(acting(info), workload_id, input.if_revision)
         return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
 
     @strawberry.mutation(description="Take a workload down. A test ends for good, a service can be started again.")
-    async def stop_workload(self, info: Info, input: inputs.WorkloadInput) -> WorkloadResult:
+    async def stop_workload(self, info: Info, input: Given[inputs.WorkloadInput]) -> WorkloadResult:
         """See `workloads.stop`."""
         workload_id = convert.existing(WORKLOAD, input.workload_id)
         await workloads.stop(acting(info), workload_id, input.if_revision)
         return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
 
     @strawberry.mutation(description="Launch a workload anew.")
-    async def restart_workload(self, info: Info, input: inputs.WorkloadInput) -> WorkloadResult:
+    async def restart_workload(self, info: Info, input: Given[inputs.WorkloadInput]) -> WorkloadResult:
         """See `workloads.restart`."""
         workload_id = convert.existing(WORKLOAD, input.workload_id)
         await workloads.restart(acting(info), workload_id, input.if_revision)
         return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
 
     @strawberry.mutation(description="Change who may what on a workload.")
-    async def share_workload(self, info: Info, input: inputs.ShareInput) -> WorkloadResult:
+    async def share_workload(self, info: Info, input: Given[inputs.ShareInput]) -> WorkloadResult:
         """See `sharing.share_workload`."""
         workload_id = convert.existing(WORKLOAD, input.id)
         await sharing.share_workload(acting(info), workload_id, input.if_revision, convert.grants(input.grants))
         return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
 
     @strawberry.mutation(description="Stop a workload for good. It stays readable.")
-    async def delete_workload(self, info: Info, input: inputs.WorkloadInput) -> DeleteResult:
+    async def delete_workload(self, info: Info, input: Given[inputs.WorkloadInput]) -> DeleteResult:
         """See `workloads.delete_workload`."""
         workload_id = convert.existing(WORKLOAD, input.workload_id)
         return deleted(await workloads.delete_workload(acting(info), workload_id, input.if_revision))
