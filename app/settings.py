@@ -25,7 +25,7 @@ LAUNCH_DEADLINE_MINIMUM = dt.timedelta(seconds=1)
 LAUNCH_DEADLINE_MAXIMUM = dt.timedelta(hours=24)
 REPLICAS_MAXIMUM = 100
 
-_TOKEN = re.compile(r"[-._~+/A-Za-z0-9]{16,200}")  # the alphabet of RFC 6750, section 2.1
+_TOKEN = re.compile(r"[-._~+/A-Za-z0-9]{8,200}")  # the alphabet of RFC 6750, section 2.1
 _HOST_NAME = re.compile(r"(?!-)[-.A-Za-z0-9]{1,253}(?<!-)")
 _IMAGE_PATTERN = re.compile(r"[^\s\x00-\x1f]{1,500}")
 _IMAGE_PATTERNS_MAXIMUM = 100
@@ -35,8 +35,10 @@ _SHOWN_CHARACTERS = 100
 _SECRET = frozenset({"DATABASE_URL", "SLIPWAY_ADMIN_TOKEN", "SLIPWAY_ENCRYPTION_KEY", "SLIPWAY_PUBLIC_URL"})
 """Variables whose value no message repeats: it is a secret, or may have one in it."""
 
-_GIVEN_TO_WORKLOADS = frozenset({"SLIPWAY_WORKLOAD_ID", "SLIPWAY_ARTIFACT_ID", "SLIPWAY_ARTIFACT_VERSION"})
-"""What Slipway sets for the workloads it runs, and finds set when it is one of them itself."""
+_NOT_FOR_THE_SERVER = frozenset(
+    {"SLIPWAY_WORKLOAD_ID", "SLIPWAY_ARTIFACT_ID", "SLIPWAY_ARTIFACT_VERSION", "SLIPWAY_TOKEN"}
+)
+"""What Slipway sets for the workloads it runs, as it may be one of them itself, and what its clients keep theirs in."""
 
 
 class SettingsError(Exception):
@@ -153,7 +155,7 @@ class Settings(pydantic_settings.BaseSettings):
     admin_token: Annotated[pydantic.SecretStr, pydantic.AfterValidator(_admin_token)] | None = pydantic.Field(
         default=None,
         validation_alias="SLIPWAY_ADMIN_TOKEN",
-        description="16 to 200 characters out of A-Z, a-z, 0-9 and -._~+/",
+        description="8 to 200 characters out of A-Z, a-z, 0-9 and -._~+/",
     )
     encryption_key: Annotated[pydantic.SecretBytes, pydantic.BeforeValidator(_encryption_key)] | None = pydantic.Field(
         default=None,
@@ -244,7 +246,7 @@ def _variables() -> dict[str, str]:
 def _refuse_unknown() -> None:
     known = _variables()
     for name in sorted(os.environ):
-        if name.upper().startswith("SLIPWAY_") and name not in known and name not in _GIVEN_TO_WORKLOADS:
+        if name.upper().startswith("SLIPWAY_") and name not in known and name not in _NOT_FOR_THE_SERVER:
             close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
             raise SettingsError(f"{name} is not a setting of Slipway: {hint}")

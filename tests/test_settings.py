@@ -150,9 +150,9 @@ def test_a_wrong_value_is_refused_with_a_sentence(
 @pytest.mark.parametrize(
     ("name", "value", "accepted"),
     [
-        ("SLIPWAY_ADMIN_TOKEN", "hidden-too-shor", "16 to 200 characters out of A-Z, a-z, 0-9 and -._~+/"),
-        ("SLIPWAY_ADMIN_TOKEN", "hidden with a space", "16 to 200 characters out of A-Z, a-z, 0-9 and -._~+/"),
-        ("SLIPWAY_ADMIN_TOKEN", "hidden" * 40, "16 to 200 characters out of A-Z, a-z, 0-9 and -._~+/"),
+        ("SLIPWAY_ADMIN_TOKEN", "too-shr", "8 to 200 characters out of A-Z, a-z, 0-9 and -._~+/"),
+        ("SLIPWAY_ADMIN_TOKEN", "hidden with a space", "8 to 200 characters out of A-Z, a-z, 0-9 and -._~+/"),
+        ("SLIPWAY_ADMIN_TOKEN", "hidden" * 40, "8 to 200 characters out of A-Z, a-z, 0-9 and -._~+/"),
         ("SLIPWAY_ENCRYPTION_KEY", "hidden", "32 bytes in base64, as `openssl rand -base64 32` prints them"),
         ("SLIPWAY_ENCRYPTION_KEY", "hiddenAA", "32 bytes in base64, as `openssl rand -base64 32` prints them"),
         ("SLIPWAY_ENCRYPTION_KEY", "hidden-ü", "32 bytes in base64, as `openssl rand -base64 32` prints them"),

@@ -339,7 +339,6 @@ async def facts(
         status=artifact.status,
         repository_role=(await session.exec(asked)).one(),
         live_workloads=live,
-        active_test=live if artifact.status is ArtifactStatus.DRAFT else lifecycle.NOTHING,
         runtime_available=await reads.runtime_available(session, context.now),
     )
 

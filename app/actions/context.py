@@ -111,4 +111,4 @@ def require_available(action: lifecycle.Action, facts: lifecycle.Facts) -> None:
 
 def needed_role(action: lifecycle.Action) -> enums.Role:
     """The role that the table asks for."""
-    return lifecycle.RULES[action].needs
+    return lifecycle.rule_of(action).needs

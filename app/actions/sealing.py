@@ -1,9 +1,13 @@
 """Secrets at rest: AES-256-GCM, with a key from the environment or from a file that only the server may read."""
 
 import base64
+import binascii
+import contextlib
 import hashlib
 import os
 import secrets
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -44,25 +48,35 @@ def _binding(credential_id: UUID, key: str) -> bytes:
 
 
 def key_from_file(path: Path) -> bytes:
-    """The key in this file, made on first use with mode 0600.
+    """The key in this file, made on first use.
 
     Raises:
         ValueError: the file holds no key.
     """
+    text = secret_from_file(path, lambda: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    key = base64.b64decode(path.read_bytes(), validate=False)
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        key = b""
     if len(key) != KEY_BYTES:
-        message = f"{path}: it holds no key of {KEY_BYTES} bytes in base64"
+        message = f"{path} holds no key of {KEY_BYTES} bytes in base64: put back the one that it had."
         raise ValueError(message)
     return key
+
+
+def secret_from_file(path: Path, make: Callable[[], str]) -> str:
+    """The secret in this file. Made on first use, with mode 0600, whole or not at all."""
+    if not path.exists():
+        descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
+        with os.fdopen(descriptor, "w") as file:
+            file.write(make() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # Two that start at once: the first link stands.
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+        Path(name).unlink()
+    return path.read_text().strip()
 
 
 def new_token() -> str:

@@ -11,7 +11,7 @@ from app.api.context import Info
 from app.api.interfaces import Node
 from app.db import tables
 from app.domain import enums, errors, ids, lifecycle
-from app.domain.enums import ArtifactStatus, Role
+from app.domain.enums import Role
 
 TABLES = {
     ids.Kind.REPOSITORY: tables.RepositoryRow,
@@ -109,7 +109,6 @@ async def artifact_facts(info: Info, row: tables.ArtifactRow) -> lifecycle.Artif
         status=row.status,
         repository_role=await loaders.role(tables.RepositoryRow, row.repository_id),
         live_workloads=live,
-        active_test=live if row.status is ArtifactStatus.DRAFT else lifecycle.NOTHING,
         runtime_available=await loaders.runtime_available(),
     )
 

@@ -62,8 +62,8 @@ class Loaders:
         """The viewer's role on a row; None on a frame."""
 
         async def batch(session: AsyncSession, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
-            statement = select(table.id, access.role(table, self._viewer)).where(lists.among(table.id, keys))
-            return {row_id: role for row_id, role in await session.execute(statement)}  # noqa: C416  rows are no pairs
+            statement: Any = select(table.id, access.role(table, self._viewer)).where(lists.among(table.id, keys))
+            return {row_id: role for row_id, role in await session.exec(statement)}  # noqa: C416  rows are no pairs
 
         role: Role | None = await self.batched(("role", table), row_id, batch)
         return role
@@ -73,10 +73,10 @@ class Loaders:
 
         async def batch(session: AsyncSession, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
             owner = getattr(table, column)
-            statement = select(table).where(lists.among(owner, keys))
+            statement: Any = select(table).where(lists.among(owner, keys))
             found: dict[UUID, list[Any]] = {}
-            ordered = statement.order_by(*(getattr(table, each) for each in order))
-            for row in (await session.execute(ordered)).scalars():
+            ordered: Any = statement.order_by(*(getattr(table, each) for each in order))
+            for row in (await session.exec(ordered)).scalars():
                 found.setdefault(getattr(row, column), []).append(row)
             return found
 
@@ -137,5 +137,5 @@ class Loaders:
 
 
 async def _rows(session: AsyncSession, table: Any, keys: Sequence[UUID], *conditions: Any) -> Mapping[UUID, Any]:
-    statement = select(table).where(lists.among(table.id, keys), *conditions)
-    return {row.id: row for row in (await session.execute(statement)).scalars()}
+    statement: Any = select(table).where(lists.among(table.id, keys), *conditions)
+    return {row.id: row for row in (await session.exec(statement)).scalars()}

@@ -71,8 +71,8 @@ def among(column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
 
 async def page(session: AsyncSession, listing: Listing, order: Order, window: Window) -> Page:
     """One page of a list."""
-    statement = _window(listing, order, window).with_only_columns(listing.table, order.key(listing.table))
-    return _page([tuple(row) for row in await session.execute(statement)], window)
+    statement: Any = _window(listing, order, window).with_only_columns(listing.table, order.key(listing.table))
+    return _page([tuple(row) for row in await session.exec(statement)], window)
 
 
 async def pages(
@@ -90,17 +90,17 @@ async def pages(
     node = aliased(listing.table, inner)
     ascending = order.descending == window.backward
     sort = [each.asc() if ascending else each.desc() for each in (inner.c.sort_key, inner.c.id)]
-    statement = select(parents.c.id, node, inner.c.sort_key).join_from(parents, inner, true()).order_by(*sort)
+    statement: Any = select(parents.c.id, node, inner.c.sort_key).join_from(parents, inner, true()).order_by(*sort)
     found: dict[UUID, list[tuple[Any, Any]]] = {parent_id: [] for parent_id in parent_ids}
-    for parent_id, row, key in await session.execute(statement):
+    for parent_id, row, key in await session.exec(statement):
         found[parent_id].append((row, key))
     return {parent_id: _page(rows, window) for parent_id, rows in found.items()}
 
 
 async def count(session: AsyncSession, listing: Listing) -> int:
     """How long a list is."""
-    counted = select(func.count()).select_from(listing.table).where(*listing.conditions)
-    number: int = (await session.execute(counted)).scalar_one()
+    counted: Any = select(func.count()).select_from(listing.table).where(*listing.conditions)
+    number: int = (await session.exec(counted)).scalar_one()
     return number
 
 
@@ -115,7 +115,8 @@ async def counts(session: AsyncSession, listing: Listing, parent_ids: Sequence[U
         .scalar_subquery()
         .label("number")
     )
-    rows = await session.execute(select(parents.c.id, counted))
+    statement: Any = select(parents.c.id, counted)
+    rows = await session.exec(statement)
     return {row.id: row.number for row in rows}
 
 
@@ -151,6 +152,8 @@ def key_to_json(key: Any) -> str | int:
     """A key as a cursor holds it."""
     if isinstance(key, datetime):
         return key.astimezone(UTC).isoformat()
+    if isinstance(key, UUID):
+        return key.hex
     return key.value if isinstance(key, StrEnum) else key
 
 

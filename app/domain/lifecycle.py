@@ -8,7 +8,7 @@ Facts answer whether such a blocker applies, and which things block.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from app.domain import enums, ids
@@ -94,23 +94,23 @@ class ArtifactFacts:
     status: ArtifactStatus
     repository_role: Role | None = None
     live_workloads: Things = NOTHING
-    active_test: Things = NOTHING
     runtime_available: bool = True
     unresolved_images: bool = False
 
     def blocking(self, code: BlockerCode) -> Things | None:
         """See `Facts.blocking`."""
+        is_draft = self.status is ArtifactStatus.DRAFT
         match code:
             case BlockerCode.IN_USE:
                 return self.live_workloads or None
             case BlockerCode.TEST_ACTIVE:
-                return self.live_workloads or None
+                return self.live_workloads or None if is_draft else None
             case BlockerCode.NO_ACTIVE_TEST:
-                return None if self.active_test else ITSELF
+                return ITSELF if is_draft and not self.live_workloads else None
             case BlockerCode.RUNTIME_UNAVAILABLE:
                 return None if self.runtime_available else ITSELF
             case BlockerCode.IMAGE_UNRESOLVED:
-                return ITSELF if self.unresolved_images and self.status is ArtifactStatus.DRAFT else None
+                return ITSELF if is_draft and self.unresolved_images else None
             case BlockerCode.ROLE_TOO_LOW:
                 held = self.repository_role
                 return ITSELF if held is None or enums.rank(held) < enums.rank(Role.EDITOR) else None
@@ -199,7 +199,7 @@ _NOT_STARTED: Mapping[StrEnum, BlockerCode] = {
     WorkloadStatus.STOPPED: BlockerCode.WORKLOAD_NOT_ACTIVE,
 }
 
-RULES: Mapping[Action, Rule] = {
+ARTIFACT_RULES: Mapping[ArtifactAction, Rule] = {
     ArtifactAction.EDIT: Rule(Role.EDITOR, _LOCKED),
     ArtifactAction.TAG: Rule(Role.EDITOR),
     ArtifactAction.TEST: Rule(Role.EDITOR, _LOCKED, (BlockerCode.TEST_ACTIVE, BlockerCode.RUNTIME_UNAVAILABLE)),
@@ -211,12 +211,18 @@ RULES: Mapping[Action, Rule] = {
     ArtifactAction.CLONE: Rule(
         Role.EDITOR, {ArtifactStatus.DRAFT: BlockerCode.ARTIFACT_DRAFT}, (BlockerCode.ROLE_TOO_LOW,)
     ),
+}
+REPOSITORY_RULES: Mapping[RepositoryAction, Rule] = {
     RepositoryAction.EDIT: Rule(Role.EDITOR),
     RepositoryAction.SHARE: Rule(Role.OWNER),
     RepositoryAction.DELETE: Rule(Role.OWNER, {}, (BlockerCode.HAS_LOCKED_ARTIFACTS, BlockerCode.IN_USE)),
+}
+CREDENTIAL_RULES: Mapping[CredentialAction, Rule] = {
     CredentialAction.ROTATE: Rule(Role.EDITOR),
     CredentialAction.SHARE: Rule(Role.OWNER),
     CredentialAction.DELETE: Rule(Role.OWNER, {}, (BlockerCode.IN_USE,)),
+}
+WORKLOAD_RULES: Mapping[WorkloadAction, Rule] = {
     WorkloadAction.EDIT: Rule(Role.EDITOR, _TERMINATED),
     WorkloadAction.CONFIGURE: Rule(Role.EDITOR, _TERMINATED, (BlockerCode.REPLACEMENT_ACTIVE,)),
     WorkloadAction.START: Rule(
@@ -247,6 +253,13 @@ RULES: Mapping[Action, Rule] = {
     WorkloadAction.SHARE: Rule(Role.OWNER, _TERMINATED),
     WorkloadAction.DELETE: Rule(Role.OWNER, no_op=frozenset({WorkloadStatus.TERMINATED})),
 }
+# By type first: members of different enums that bear the same name are equal, for they are strings.
+RULES: Mapping[type[StrEnum], Mapping[Any, Rule]] = {
+    ArtifactAction: ARTIFACT_RULES,
+    RepositoryAction: REPOSITORY_RULES,
+    CredentialAction: CREDENTIAL_RULES,
+    WorkloadAction: WORKLOAD_RULES,
+}
 
 MESSAGES: Mapping[BlockerCode, str] = {
     BlockerCode.ROLE_TOO_LOW: "Your role is too low for this.",
@@ -270,9 +283,14 @@ MESSAGES: Mapping[BlockerCode, str] = {
 }
 
 
+def rule_of(action: Action) -> Rule:
+    """The line of the tables that an action stands on."""
+    return RULES[type(action)][action]
+
+
 def judge(action: Action, facts: Facts) -> tuple[Blocker, ...]:
     """Every blocker that stands against the action, each once; none where it is available."""
-    rule = RULES[action]
+    rule = rule_of(action)
     raised: dict[BlockerCode, Things] = {}
     if enums.rank(facts.role) < enums.rank(rule.needs):
         raised[BlockerCode.ROLE_TOO_LOW] = ITSELF
@@ -290,7 +308,7 @@ def judge(action: Action, facts: Facts) -> tuple[Blocker, ...]:
 
 def is_no_op(action: Action, status: StrEnum) -> bool:
     """Whether the action, though available, has nothing to do in this status."""
-    return status in RULES[action].no_op
+    return status in rule_of(action).no_op
 
 
 def strongest(roles: Sequence[Role | None]) -> Role | None:

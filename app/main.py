@@ -1,0 +1,210 @@
+"""The composition root: settings → database → runtime → schema → Starlette, and the reconciler beside it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from app.actions import context as acting, people, sealing
+from app.api import schema
+from app.api.context import Context
+from app.api.loaders import Loaders
+from app.db import embedded, migrate
+from app.db.database import Database
+from app.domain.people import Viewer
+from app.domain.validation import Limits
+from app.settings import Settings
+from app.web.application import application
+from app.web.graphql import GraphQLApp
+
+SHUTDOWN_TIMEOUT_SECONDS = 10
+
+
+class StartError(Exception):
+    """The server can't start; the message is a sentence for the operator."""
+
+
+def now() -> datetime:
+    """The clock. Everything below is handed the time."""
+    return datetime.now(UTC)
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings, *, share: bool = False) -> AsyncIterator[Database]:
+    """A migrated database: the one of DATABASE_URL, or an embedded PostgreSQL that lives as long as this.
+
+    `share`: where a server already runs the embedded one, use that.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.database_url is not None:
+            dsn: str = settings.database_url.get_secret_value()
+        else:
+            running = embedded.running_dsn(settings.data_directory) if share else None
+            private = embedded.postgresql(settings.data_directory)
+            dsn = running if running is not None else await stack.enter_async_context(private)
+        await migrate.upgrade(dsn)
+        database = Database(dsn)
+        stack.push_async_callback(database.close)
+        yield database
+
+
+def sealer(settings: Settings) -> sealing.Sealer:
+    """What seals secrets: with the key from the environment, or with one from a file made on the first start."""
+    if settings.encryption_key is not None:
+        return sealing.Sealer(settings.encryption_key.get_secret_value())
+    return sealing.Sealer(sealing.key_from_file(_private(settings) / "encryption-key"))
+
+
+def _private(settings: Settings) -> Path:
+    """The data directory, where others may pass (PostgreSQL runs as another user) but not look around."""
+    settings.data_directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    return settings.data_directory
+
+
+def web(database: Database, settings: Settings, seals: sealing.Sealer) -> Starlette:
+    """The ASGI application over a database."""
+    limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)
+
+    def make_context(_: Request, viewer: Viewer) -> Context:
+        moment = now()
+        return Context(
+            acting=acting.Context(database, viewer, moment, limits, seals),
+            loaders=Loaders(database, viewer, moment),
+            public_url=settings.public_url,
+        )
+
+    async def authenticate(secret: str | None) -> Viewer | None:
+        return None if secret is None else await people.authenticate(database, secret, now())
+
+    async def check_health() -> dict[str, Any]:
+        async with database.read() as session:
+            await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
+        return {}
+
+    graphql: GraphQLApp[Viewer] = GraphQLApp(schema.build(), make_context, authenticate)
+    return application(graphql=graphql, check_health=check_health)
+
+
+async def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run the server until it is told to stop. `say` tells the operator where it is.
+
+    Raises:
+        StartError: the address is taken, or the key can't be used.
+    """
+    configure_logging(settings.log_format)
+    with _listen(settings) as listener:
+        async with connected(settings) as database:
+            seals = sealer(settings)
+            token = await _administrator(database, settings)
+            config = uvicorn.Config(
+                web(database, settings, seals),
+                access_log=False,
+                server_header=False,
+                log_config=None,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
+            )
+            server = Server(config, ready=lambda: _greet(settings, token, say))
+            with server.stopped_by_signals():
+                await server.serve(sockets=[listener])
+
+
+async def _administrator(database: Database, settings: Settings) -> str | None:
+    """Make sure that an administrator has a token. Answers it where it is the server's own to show."""
+    if settings.admin_token is not None:
+        await people.ensure_administrator(database, settings.admin_token.get_secret_value(), now())
+        return None
+    secret = sealing.secret_from_file(_private(settings) / "admin-token", sealing.new_token)
+    await people.ensure_administrator(database, secret, now())
+    return secret
+
+
+def _greet(settings: Settings, token: str | None, say: Callable[[str], None]) -> None:
+    address = f"{settings.public_url}/graphql"
+    say(f"Slipway serves {address}, its data is in {settings.data_directory}.")
+    if token is not None:
+        say(f"GraphiQL: {address}#token={token}")
+        say(f"Token:    {token}")
+    say("Ctrl-C stops it.")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        message = (
+            f"SLIPWAY_HOST and SLIPWAY_PORT: can't listen on {settings.host} port {settings.port}: {error.strerror}."
+        )
+        raise StartError(message) from None
+    listener.set_inheritable(False)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that says when it is ready, and that ends by returning: what stands around it is closed in order."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leave signals to `stopped_by_signals`: uvicorn would raise them again and so end the process too early."""
+        yield
+
+    @contextlib.contextmanager
+    def stopped_by_signals(self) -> Any:
+        """Stop on SIGINT and SIGTERM; a second one does not wait for open requests."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def configure_logging(log_format: str) -> None:
+    """Logs go to standard error, one line each; tracebacks never show the values of variables."""
+    renderer: Any = structlog.processors.JSONRenderer()
+    if log_format == "console":
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    formatting = [structlog.processors.format_exc_info] if log_format == "json" else []
+    structlog.configure(
+        processors=[*shared, *formatting, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
