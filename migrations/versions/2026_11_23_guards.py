@@ -29,6 +29,10 @@ BEGIN
         OR (TG_OP <> 'DELETE' AND slipway_artifact_is_locked(NEW.artifact_id)) THEN
         RAISE EXCEPTION 'containers: the artifact is locked' USING ERRCODE = 'restrict_violation';
     END IF;
+    -- A part that is added to a container at this moment has asked the artifact that it stands in.
+    IF TG_OP = 'UPDATE' AND NEW.artifact_id <> OLD.artifact_id THEN
+        RAISE EXCEPTION 'containers: a container stays in its artifact' USING ERRCODE = 'restrict_violation';
+    END IF;
     RETURN COALESCE(NEW, OLD);
 END $$;
 CREATE TRIGGER guard_locked BEFORE INSERT OR UPDATE OR DELETE ON containers
@@ -82,7 +86,9 @@ BEGIN
         AND NOT slipway_artifact_is_locked(NEW.artifact_id) THEN
         RAISE EXCEPTION 'workloads: a service runs a locked artifact' USING ERRCODE = 'restrict_violation';
     END IF;
-    IF TG_OP = 'INSERT' AND NEW.purpose = 'TEST' AND slipway_artifact_is_locked(NEW.artifact_id) THEN
+    IF NEW.purpose = 'TEST'
+        AND (TG_OP = 'INSERT' OR NEW.artifact_id <> OLD.artifact_id OR NEW.purpose <> OLD.purpose)
+        AND slipway_artifact_is_locked(NEW.artifact_id) THEN
         RAISE EXCEPTION 'workloads: a test runs a draft' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;
