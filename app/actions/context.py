@@ -83,7 +83,7 @@ def authorize(viewer: Viewer, held: enums.Role, needed: enums.Role) -> None:
         errors.PermissionDenied: the token is read-only, or the role is too low.
     """
     if viewer.read_only:
-        raise errors.PermissionDenied("This token is read-only: use one that may change things.", None)
+        raise errors.PermissionDenied(lifecycle.READ_ONLY, None)
     if enums.rank(held) < enums.rank(needed):
         raise errors.PermissionDenied(f"This needs the role {needed}; yours is {held}.", needed)
 

@@ -81,11 +81,12 @@ class CredentialActionState:
     blockers: list[Blocker] = strawberry.field(description="Everything that is in the way.")
 
 
-def states(state: Any, actions: Iterable[lifecycle.Action], facts: lifecycle.Facts) -> list[Any]:
+def states(info: Info, state: Any, actions: Iterable[lifecycle.Action], facts: lifecycle.Facts) -> list[Any]:
     """Judge every action by what is known. `state` is the type that speaks the answer."""
+    read_only = info.context.viewer.read_only
     found = []
     for action in actions:
-        blockers = lifecycle.judge(action, facts)
+        blockers = lifecycle.judge(action, facts, read_only=read_only)
         found.append(state(action=action, available=not blockers, blockers=[blocker(each) for each in blockers]))
     return found
 

@@ -155,7 +155,7 @@ class Repository(Node):
     async def actions(self, info: Info) -> list[judged.RepositoryActionState]:
         """The actions."""
         facts = await judged.repository_facts(info, self.row)
-        return judged.states(judged.RepositoryActionState, enums.RepositoryAction, facts)
+        return judged.states(info, judged.RepositoryActionState, enums.RepositoryAction, facts)
 
 
 @strawberry.type(description="A variable of a container, as the artifact has it.")
@@ -332,7 +332,7 @@ class Artifact(Node):
     async def actions(self, info: Info) -> list[judged.ArtifactActionState]:
         """The actions."""
         facts = await judged.artifact_facts(info, self.row)
-        return judged.states(judged.ArtifactActionState, enums.ArtifactAction, facts)
+        return judged.states(info, judged.ArtifactActionState, enums.ArtifactAction, facts)
 
 
 @speaks(tables.WorkloadRow)
@@ -438,7 +438,7 @@ class Workload(Node):
     async def actions(self, info: Info) -> list[judged.WorkloadActionState]:
         """The actions."""
         facts = await judged.workload_facts(info, self.row)
-        return judged.states(judged.WorkloadActionState, enums.WorkloadAction, facts)
+        return judged.states(info, judged.WorkloadActionState, enums.WorkloadAction, facts)
 
 
 @speaks(tables.CredentialRow)
@@ -479,7 +479,7 @@ class Credential(Node):
     async def actions(self, info: Info) -> list[judged.CredentialActionState]:
         """The actions."""
         facts = await judged.credential_facts(info, self.row)
-        return judged.states(judged.CredentialActionState, enums.CredentialAction, facts)
+        return judged.states(info, judged.CredentialActionState, enums.CredentialAction, facts)
 
 
 @speaks(tables.ApiTokenRow)

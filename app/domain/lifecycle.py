@@ -183,7 +183,7 @@ class WorkloadFacts:
             case BlockerCode.REPLACEMENT_ACTIVE:
                 applies = self.replacement_active
             case BlockerCode.NO_EARLIER_ARTIFACT:
-                applies = not self.replaced_before
+                applies = is_test or not self.replaced_before
             case BlockerCode.ROLE_TOO_LOW:
                 held = self.artifact_role
                 applies = held is None or enums.rank(held) < enums.rank(Role.EDITOR)
@@ -283,16 +283,22 @@ MESSAGES: Mapping[BlockerCode, str] = {
 }
 
 
+READ_ONLY = "This token is read-only: use one that may change things."
+
+
 def rule_of(action: Action) -> Rule:
     """The line of the tables that an action stands on."""
     return RULES[type(action)][action]
 
 
-def judge(action: Action, facts: Facts) -> tuple[Blocker, ...]:
-    """Every blocker that stands against the action, each once; none where it is available."""
+def judge(action: Action, facts: Facts, *, read_only: bool = False) -> tuple[Blocker, ...]:
+    """Every blocker that stands against the action, each once; none where it is available.
+
+    `read_only`: the viewer's token allows no change, whatever the role.
+    """
     rule = rule_of(action)
     raised: dict[BlockerCode, Things] = {}
-    if enums.rank(facts.role) < enums.rank(rule.needs):
+    if read_only or enums.rank(facts.role) < enums.rank(rule.needs):
         raised[BlockerCode.ROLE_TOO_LOW] = ITSELF
     if facts.status is not None and facts.status in rule.refused:
         raised[rule.refused[facts.status]] = ITSELF
@@ -301,7 +307,7 @@ def judge(action: Action, facts: Facts) -> tuple[Blocker, ...]:
         if things is not None:
             raised.setdefault(code, things)
     return tuple(
-        Blocker(code, _message(code, rule, things), things.nodes, things.hidden_count)
+        Blocker(code, _message(code, rule, things, read_only=read_only), things.nodes, things.hidden_count)
         for code, things in raised.items()
     )
 
@@ -316,7 +322,9 @@ def strongest(roles: Sequence[Role | None]) -> Role | None:
     return max((role for role in roles if role is not None), key=enums.rank, default=None)
 
 
-def _message(code: BlockerCode, rule: Rule, things: Things) -> str:
+def _message(code: BlockerCode, rule: Rule, things: Things, *, read_only: bool) -> str:
+    if code is BlockerCode.ROLE_TOO_LOW and read_only:
+        return READ_ONLY
     if code is BlockerCode.ROLE_TOO_LOW:
         return f"This needs the role {rule.needs}."
     if code is BlockerCode.IN_USE:
