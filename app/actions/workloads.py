@@ -287,6 +287,8 @@ async def _stop(context: Context, session: AsyncSession, workload: tables.Worklo
 
 async def _terminate(context: Context, session: AsyncSession, workload: tables.WorkloadRow) -> None:
     """Stop for good; what is stopped already has nothing left in the runtime and ends here."""
+    if workload.wanted is Wanted.TERMINATED:
+        return
     workload.wanted = Wanted.TERMINATED
     stopped = workload.status is WorkloadStatus.STOPPED
     await _want(context, session, workload, WorkloadStatus.TERMINATED if stopped else WorkloadStatus.STOPPING)
