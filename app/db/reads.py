@@ -192,3 +192,13 @@ async def credential_keys(session: AsyncSession, credential_ids: Sequence[UUID])
     for credential_id, key in await session.exec(statement):
         found[credential_id].append(key)
     return found
+
+
+async def addresses(session: AsyncSession, workload_id: UUID, viewer: Viewer) -> Sequence[Mapping[str, Any]] | None:
+    """Where the ready replicas of a workload take traffic: {"replica", "host", "port"} each.
+
+    None where the workload does not exist, or not for this viewer.
+    """
+    row = tables.WorkloadRow
+    statement = select(row.addresses).where(col(row.id) == workload_id, access.visible(row, viewer))
+    return (await session.exec(statement)).one_or_none()
