@@ -17,6 +17,7 @@ from graphql import (
     SelectionSetNode,
     ValidationContext,
     ValidationRule,
+    ValueNode,
 )
 
 from app.api.connections import PAGE_DEFAULT, PAGE_MAXIMUM
@@ -107,5 +108,12 @@ def _page_size(field: FieldNode) -> int:
         return 1
     for argument in field.arguments or ():
         if argument.name.value in {"first", "last"}:
-            return int(argument.value.value) if isinstance(argument.value, IntValueNode) else PAGE_MAXIMUM
+            return _size(argument.value)
     return PAGE_DEFAULT
+
+
+def _size(value: ValueNode) -> int:
+    """A size as it is written; one that no page can have counts as the largest: running it refuses it by name."""
+    if not isinstance(value, IntValueNode) or len(value.value) > len(str(PAGE_MAXIMUM)):
+        return PAGE_MAXIMUM
+    return min(max(int(value.value), 1), PAGE_MAXIMUM)

@@ -47,13 +47,13 @@ class OneOperation(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         """Count the operations of the document."""
         context = self.execution_context
-        yield
         document = context.graphql_document
-        if document is None or context._provided_operation_name is not None:  # noqa: SLF001  there is no public name
-            return
-        if sum(isinstance(each, OperationDefinitionNode) for each in document.definitions) > 1:
-            message = "The document holds several operations: say which one in operationName."
+        named = context._provided_operation_name is not None  # noqa: SLF001  there is no public name
+        definitions = () if document is None or named else document.definitions
+        if sum(isinstance(each, OperationDefinitionNode) for each in definitions) > 1:
+            message = "The document holds several operations: say which one in `operationName`."
             context.pre_execution_errors = [GraphQLError(message)]
+        yield
 
 
 class Schema(strawberry.Schema):

@@ -46,7 +46,7 @@ class NotFound(SlipwayError):
 
     def __init__(self, id_text: str) -> None:
         super().__init__(f"There is no {id_text[:64]!r}, or you may not see it.")
-        self.id_text = id_text
+        self.id_text = id_text[:64]
 
 
 class PermissionDenied(SlipwayError):

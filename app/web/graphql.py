@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from cross_web import AsyncHTTPRequestAdapter, StarletteRequestAdapter
 from graphql import GraphQLError
+from graphql.validation.validate import ValidationAbortedError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -29,6 +30,7 @@ from app.web.refusals import GRAPHQL_RESPONSE, JSON, Refusal, internal_error, js
 
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_SECONDS = 30.0
+MESSAGE_MAXIMUM_LENGTH = 1_000
 MEDIA_TYPES = (JSON, GRAPHQL_RESPONSE)
 
 # RFC 6750, 2.1
@@ -222,11 +224,18 @@ def _cause(error: GraphQLError) -> Exception | None:
 
 def _presentable(error: GraphQLError, request: Request) -> dict[str, Any]:
     formatted = dict(error.formatted)
-    if not should_mask_error(error):
-        formatted["message"] = _ECHO.sub("", error.message)
-        return formatted
-    masked = internal_error(_cause(error) or error, path=request.url.path, field=error.path)
-    return {**formatted, **masked}
+    if should_mask_error(error):
+        masked = internal_error(_cause(error) or error, path=request.url.path, field=error.path)
+        return {**formatted, **masked}
+    if isinstance(error, ValidationAbortedError):
+        message = "The document is too large, or nested too deeply, to be checked to its end. Ask for less at a time."
+        return {"message": message, "extensions": {"code": "DOCUMENT_TOO_LARGE"}}
+    message = _ECHO.sub("", error.message)
+    if len(message) > MESSAGE_MAXIMUM_LENGTH:
+        # The beginning says which input it was, the end what is expected of it.
+        half = MESSAGE_MAXIMUM_LENGTH // 2
+        message = f"{message[:half]}…{message[-half:]}"
+    return {**formatted, "message": message, "extensions": {"code": "INVALID_REQUEST", **(error.extensions or {})}}
 
 
 def _request_data(parameters: Any) -> GraphQLRequestData:
