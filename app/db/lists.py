@@ -161,6 +161,7 @@ def read_text(value: Any) -> str:
     """A text key from a cursor."""
     if not isinstance(value, str) or "\0" in value:
         raise TypeError(value)
+    value.encode()  # half of a surrogate pair, which JSON can hold and PostgreSQL can't, is a ValueError
     return value
 
 
@@ -176,4 +177,7 @@ def read_time(value: Any) -> datetime:
     moment = datetime.fromisoformat(read_text(value))
     if moment.tzinfo is None:
         raise ValueError(value)
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(value) from None
