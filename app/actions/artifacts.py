@@ -202,9 +202,8 @@ async def _changed(
     assert changes.specification is not None  # noqa: S101  the caller has looked
     found = validation.Issues()
     spec = changes.specification(found, before)
-    if not found.found:
-        spec = validation.specification(found, "spec", spec, context.limits)
-        await credentials.check_references(session, context.viewer, found, spec=spec, before=before)
+    spec = validation.specification(found, "spec", spec, context.limits)
+    await credentials.check_references(session, context.viewer, found, spec=spec, before=before)
     for issue in found.found:
         issues.add(changes.relocate(issue.path), issue.code, issue.message)
     return spec
@@ -317,7 +316,8 @@ async def delete_in(
 ) -> list[tuple[ids.Kind, UUID]]:
     """Delete a draft in a transaction that holds its row and has asked the rules."""
     row = tables.WorkloadRow
-    workload_ids = (await session.exec(select(row.id).where(col(row.artifact_id) == artifact.id))).all()
+    ended = select(row.id).where(col(row.artifact_id) == artifact.id).order_by(col(row.id))
+    workload_ids = (await session.exec(ended)).all()
     _record(context, session, EventKind.ARTIFACT_DELETED, artifact, {"name": artifact.name})
     await session.flush()
     await session.exec(delete(row).where(col(row.artifact_id) == artifact.id))

@@ -111,8 +111,8 @@ async def _checked(
     validation.resources(issues, "resources", deployment.resources, names)
     primary = spec.container_groups[0].primary.name
     overrides = [(container or primary, variable) for container, variable in deployment.environment]
-    validation.workload_variables(issues, "environment", overrides, names)
-    pointing = [(f"environment[{position}]", variable) for position, (_, variable) in enumerate(overrides)]
+    looked_at = validation.workload_variables(issues, "environment", overrides, names)
+    pointing = [(f"environment[{position}]", variable) for position, (_, variable) in enumerate(looked_at)]
     await credentials.check_pointers(session, context.viewer, issues, pointing)
     issues.raise_if_any()
     if deployment.replicas > context.limits.replicas_maximum:

@@ -50,14 +50,14 @@ def spec(given: inputs.ArtifactSpecInput) -> specification.Specification:
 
 
 def container(given: inputs.ContainerInput) -> specification.Container:
-    """A container. An empty name is one that was left out."""
+    """A container."""
     probes = {
         ProbeKind.STARTUP: given.startup_probe,
         ProbeKind.READINESS: given.readiness_probe,
         ProbeKind.LIVENESS: given.liveness_probe,
     }
     return specification.Container(
-        name=given.name or "",
+        name=container_name(given.name),
         image_uri=given.image_uri,
         description=given.description,
         port=given.port,
@@ -66,6 +66,11 @@ def container(given: inputs.ContainerInput) -> specification.Container:
         environment_vars=variables(given.environment_vars),
         probes={kind: probe(each, given.port) for kind, each in probes.items() if each is not None},
     )
+
+
+def container_name(given: str | None) -> str:
+    """The name of a container. An empty one stands for one that was left out; one that was written so is no name."""
+    return "" if given is None else given or " "
 
 
 def variables(given: Sequence[inputs.EnvironmentVariableInput]) -> tuple[specification.EnvironmentVariable, ...]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.domain.enums import EnvironmentVariableType, ProbeKind
 from app.domain.specification import Container, EnvironmentVariable, Probe, Specification
-from app.domain.validation import Issues
+from app.domain.validation import VARIABLES_MAXIMUM, Issues, group_containers
 
 _MOVES_PRIMARY = "primary"
 
@@ -71,6 +71,8 @@ def set_variables(
     issues: Issues, spec: Specification, container_id: UUID, variables: Sequence[EnvironmentVariable]
 ) -> Specification:
     """The variables added, or put in the place of those with their names; the others stay."""
+    if not issues.count("variables", variables, 0, VARIABLES_MAXIMUM):
+        return spec
     names = ((f"variables[{position}].name", each.name) for position, each in enumerate(variables))
     issues.unique(names, "The variable")
 
@@ -84,6 +86,8 @@ def set_variables(
 
 def remove_variables(issues: Issues, spec: Specification, container_id: UUID, names: Sequence[str]) -> Specification:
     """The container without the variables of these names, all of which must be there."""
+    if not issues.count("names", names, 0, VARIABLES_MAXIMUM):
+        return spec
 
     def change(container: Container) -> Container:
         there = {each.name for each in container.environment_vars}
@@ -139,7 +143,13 @@ def take_over(given: Specification, before: Specification) -> Specification:
             environment_vars=keep_credentials(container.environment_vars, old.environment_vars),
         )
 
-    return _map_containers(given, change)
+    named = Specification(
+        tuple(
+            dataclasses.replace(group, containers=tuple(group_containers(group.containers)))
+            for group in given.container_groups
+        )
+    )
+    return _map_containers(named, change)
 
 
 def keep_credentials(

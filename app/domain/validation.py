@@ -57,6 +57,8 @@ _CONTAINER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _VARIABLE_NAME = re.compile(r"[ -<>-~]+", re.ASCII)  # printable ASCII without "="
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # a token of RFC 9110, 5.6.2
 _CREDENTIAL_KEY = re.compile(r"[-._a-zA-Z0-9]{1,128}", re.ASCII)
+# Control characters, and halves of surrogate pairs: bytes of a command line that are no UTF-8 become these.
+_CONTROL = frozenset({"Cc", "Cs"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,14 +116,14 @@ class Issues:
 
     def text(self, path: str, value: str, minimum: int, maximum: int, *, single_line: bool = False) -> str:
         """Any text: its length in characters, no NUL, on a single line no control characters either."""
-        if "\0" in value:
-            self.add(path, "NUL_CHARACTER", "A text can't hold the NUL character.")
-        elif single_line and any(unicodedata.category(character) == "Cc" for character in value):
-            self.add(path, "CONTROL_CHARACTER", "Control characters, such as line breaks, can't stand here.")
         if len(value) < minimum:
             self.add(path, "TOO_SHORT", "It is empty: at least one character is needed, blanks do not count.")
         elif len(value) > maximum:
             self.add(path, "TOO_LONG", f"It has {len(value)} characters; at most {maximum} are allowed.")
+        if "\0" in value:
+            self.add(path, "NUL_CHARACTER", "A text can't hold the NUL character.")
+        elif single_line and any(unicodedata.category(each) in _CONTROL for each in value[:maximum]):
+            self.add(path, "CONTROL_CHARACTER", "Control characters, such as line breaks, can't stand here.")
         return value
 
     def number(self, path: str, value: float, minimum: float, maximum: float) -> None:
@@ -165,7 +167,10 @@ def tags(issues: Issues, path: str, given: Sequence[Tag]) -> list[Tag]:
 
 
 def specification(issues: Issues, path: str, given: Specification, limits: Limits) -> Specification:
-    """A whole specification. Answers it normalized; where issues were noted, the answer is of no use."""
+    """A whole specification. Answers it normalized, and without lists that are too long to be looked through.
+
+    Where issues were noted, the answer is good for noting more of them, and for nothing else.
+    """
     groups_path = f"{path}.containerGroups"
     if len(given.container_groups) != GROUPS_MAXIMUM:
         issues.add(
@@ -173,7 +178,7 @@ def specification(issues: Issues, path: str, given: Specification, limits: Limit
             "WRONG_COUNT",
             f"Exactly one container group is accepted today; there are {len(given.container_groups)}.",
         )
-        return given
+        return Specification(())
     return Specification(
         tuple(
             _group(issues, f"{groups_path}[{position}]", group, limits)
@@ -186,7 +191,7 @@ def _group(issues: Issues, path: str, given: ContainerGroup, limits: Limits) -> 
     _container_name(issues, f"{path}.name", given.name)
     containers_path = f"{path}.containers"
     if not issues.count(containers_path, given.containers, 1, CONTAINERS_MAXIMUM):
-        return given
+        return dataclasses.replace(given, containers=())
     containers = group_containers(given.containers)
     primaries = [position for position, container in enumerate(containers) if container.primary]
     if len(primaries) != 1:
@@ -214,7 +219,7 @@ def _group(issues: Issues, path: str, given: ContainerGroup, limits: Limits) -> 
 
 def group_containers(given: Sequence[Container]) -> list[Container]:
     """The containers with what may be left out filled in: a lone one is primary; names by position from 1."""
-    containers = [dataclasses.replace(given[0], primary=True)] if len(given) == 1 else list(given)
+    containers = [dataclasses.replace(each, primary=True) for each in given] if len(given) == 1 else list(given)
     return [
         each
         if each.name
@@ -232,10 +237,10 @@ def container(issues: Issues, path: str, given: Container, limits: Limits) -> Co
         issues.number(f"{path}.port", given.port, 1, PORT_MAXIMUM)
     if given.entrypoint is not None:
         _entrypoint(issues, f"{path}.entrypoint", given.entrypoint)
-    variables(issues, f"{path}.environmentVars", given.environment_vars)
+    checked = variables(issues, f"{path}.environmentVars", given.environment_vars)
     for kind, each in given.probes.items():
         probe(issues, f"{path}.{kind.value.lower()}Probe", kind, each)
-    return given
+    return dataclasses.replace(given, environment_vars=tuple(checked))
 
 
 def _container_name(issues: Issues, path: str, name: str) -> None:
@@ -272,13 +277,14 @@ def _entrypoint(issues: Issues, path: str, given: Sequence[str]) -> None:
         issues.add(path, "TOO_LONG", f"The arguments have {size} bytes; at most {ARGUMENTS_MAXIMUM_BYTES} are allowed.")
 
 
-def variables(issues: Issues, path: str, given: Sequence[EnvironmentVariable]) -> None:
-    """The variables of one container."""
+def variables(issues: Issues, path: str, given: Sequence[EnvironmentVariable]) -> Sequence[EnvironmentVariable]:
+    """The variables of one container; none where they are too many to be looked through."""
     if not issues.count(path, given, 0, VARIABLES_MAXIMUM):
-        return
+        return ()
     for position, each in enumerate(given):
         variable(issues, f"{path}[{position}]", each)
     issues.unique(((f"{path}[{position}].name", each.name) for position, each in enumerate(given)), "The variable")
+    return given
 
 
 def variable(issues: Issues, path: str, given: EnvironmentVariable) -> None:
@@ -365,10 +371,13 @@ def resources(issues: Issues, path: str, given: Sequence[Resources], containers:
 
 def workload_variables(
     issues: Issues, path: str, given: Sequence[tuple[str, EnvironmentVariable]], containers: frozenset[str]
-) -> None:
-    """Overrides as (container, variable) pairs: at most 200 a container, each name once in it."""
+) -> Sequence[tuple[str, EnvironmentVariable]]:
+    """Overrides as (container, variable) pairs: at most 200 a container, each name once in it.
+
+    Answers them; none where they are too many to be looked through.
+    """
     if not issues.count(path, given, 0, VARIABLES_MAXIMUM * CONTAINERS_MAXIMUM):
-        return
+        return ()
     counts: dict[str, int] = {}
     for position, (container_name, each) in enumerate(given):
         counts[container_name] = counts.get(container_name, 0) + 1
@@ -387,6 +396,7 @@ def workload_variables(
         ),
         "The variable",
     )
+    return given
 
 
 def duration(issues: Issues, path: str, given: timedelta, maximum: timedelta) -> None:

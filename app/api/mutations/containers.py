@@ -17,6 +17,8 @@ from app.domain import editing, ids
 from app.domain.specification import Specification
 from app.domain.validation import Issues
 
+# matches: spec.containerGroups[0].containers, to its end
+_CONTAINERS_PATH = re.compile(r"spec\.containerGroups\[\d+\]\.containers$")
 # matches: spec.containerGroups[0].containers[1].port, up to the last dot
 _CONTAINER_PATH = re.compile(r"spec\.containerGroups\[\d+\]\.containers\[\d+\]\.")
 # matches: spec.containerGroups[0].containers[1].environmentVars[2] and captures the 2
@@ -36,7 +38,7 @@ class ContainerMutations:
         added = convert.container(input.container)
         changes = ArtifactChanges(
             specification=lambda _, before: editing.add_container(before, added),
-            relocate=lambda path: _CONTAINER_PATH.sub("container.", path),
+            relocate=lambda path: _CONTAINER_PATH.sub("container.", _CONTAINERS_PATH.sub("container", path)),
         )
         await artifacts.update(acting(info), artifact_id, input.if_revision, changes)
         return ArtifactPayload(artifact=await spoken(info, tables.ArtifactRow, artifact_id))
@@ -48,10 +50,13 @@ class ContainerMutations:
         given = inputs.given(input, ("name", "description", "image_uri", "port", "primary", "entrypoint"))
 
         def change(issues: Issues, before: Specification) -> Specification:
-            wanted = _container_changes(issues, given)
-            return before if issues.found else editing.update_container(before, container_id, wanted)
+            return editing.update_container(before, container_id, _container_changes(issues, given))
 
-        return await _edit(info, input, change, lambda path: _CONTAINER_PATH.sub("", path))
+        def relocate(path: str) -> str:
+            # What can be wrong with the containers as a list is that none of them is primary any more.
+            return _CONTAINER_PATH.sub("", _CONTAINERS_PATH.sub("primary", path))
+
+        return await _edit(info, input, change, relocate)
 
     @strawberry.mutation(description="Remove a container from a draft. The primary can't go while others stay.")
     async def remove_container(self, info: Info, input: Given[inputs.RemoveContainerInput]) -> UpdateArtifactResult:
@@ -118,9 +123,11 @@ class ContainerMutations:
 def _container_changes(issues: Issues, given: dict[str, Any]) -> dict[str, Any]:
     """What was given, as fields of a container. Null clears what can be empty."""
     wanted = dict(given)
-    for name, path in (("name", "name"), ("image_uri", "imageUri")):
-        if name in wanted and wanted[name] is None:
-            issues.add(path, "REQUIRED", "It can't be cleared: leave it out to keep it.")
+    if wanted.get("image_uri", "") is None:
+        issues.add("imageUri", "REQUIRED", "It can't be cleared: leave it out to keep it.")
+        del wanted["image_uri"]
+    if "name" in wanted:
+        wanted["name"] = convert.container_name(wanted["name"])
     if wanted.get("description", "") is None:
         wanted["description"] = ""
     if wanted.get("primary", False) is None:
