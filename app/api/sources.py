@@ -52,5 +52,6 @@ def points_at_credential(credential_id: Any) -> Any:
         select(container.artifact_id)
         .join(variable, col(variable.container_id) == col(container.id))
         .where(col(variable.credential_id) == credential_id)
+        .correlate_except(variable, container)  # the parent stands two selects further out
     )
     return col(tables.ArtifactRow.id).in_(pointing)
