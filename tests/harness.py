@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
+import asyncpg
 import httpx
 from sqlalchemy import event
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -59,8 +60,8 @@ class Client:
                 {selection if selection != "__typename" else ""}
               }}
             }}"""
-        for problem in ("ActionUnavailable", "InvalidInput", "LimitExceeded", "StaleRevision"):
-            if name in WITHOUT.get(problem, ()):
+        for problem, without in WITHOUT.items():
+            if name in without:
                 start = document.index(f"... on {problem} {{")
                 document = document[:start] + document[document.index("\n", start) :]
         result: dict[str, Any] = (await self.run(document, input=given))[name]
@@ -90,6 +91,7 @@ SHARES = ("shareArtifact", "shareRepository")
 WITHOUT: Mapping[str, tuple[str, ...]] = {
     "ActionUnavailable": (*CREDENTIALS, *SHARES, "createArtifact", "updateRepository"),
     "InvalidInput": (*DELETES, "stopArtifact"),
+    "NotFound": ("createApiToken",),
     "StaleRevision": (*CREDENTIALS, "createArtifact"),
     "LimitExceeded": (
         *DELETES,
@@ -211,3 +213,16 @@ async def start_test(client: Client, artifact_id: str, **given: Any) -> dict[str
     assert result["__typename"] == "TestArtifactPayload", result
     workload: dict[str, Any] = result["workload"]
     return workload
+
+
+async def dump(slipway: Slipway, *, without: tuple[str, ...] = ()) -> str:
+    """Every row of every table as text, but for these columns: what is stored, and whether anything changed."""
+    connection = await asyncpg.connect(slipway.database.dsn)
+    try:
+        lines: list[str] = []
+        for table in tables.metadata.sorted_tables:
+            query = f"SELECT (to_jsonb(each) - $1::text[])::text FROM {table.name} AS each ORDER BY 1"  # noqa: S608
+            lines += [f"{table.name} {row}" for (row,) in await connection.fetch(query, list(without))]
+        return "\n".join(lines)
+    finally:
+        await connection.close()
