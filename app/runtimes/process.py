@@ -120,6 +120,7 @@ class ProcessRuntime:
         self._changed: Callable[[UUID], None] = lambda _: None
         self._lock: TextIO | None = None
         self._keepers: keepers.Keepers | None = None
+        self._closed_because = "The process runtime is not open."
         self._tasks: set[asyncio.Task[None]] = set()
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
 
@@ -130,19 +131,22 @@ class ProcessRuntime:
             RuntimeUnavailable: the directory is in use or can't be written, or leftovers do not end.
         """
         try:
+            await self._open(changed)
+        except RuntimeUnavailable as error:
+            self._unlock()
+            self._closed_because = str(error)
+            raise
+
+    async def _open(self, changed: Callable[[UUID], None]) -> None:
+        try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = (self.directory / "lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._unlock()
             why = "another server uses it" if isinstance(error, BlockingIOError) else error.strerror
             raise RuntimeUnavailable(f"The process runtime can't use {self.directory}: {why}.") from error
         instance = _instance(self.directory)
-        try:
-            await asyncio.to_thread(_end_leftovers, instance)
-        except RuntimeUnavailable:
-            self._unlock()
-            raise
+        await asyncio.to_thread(_end_leftovers, instance)
         self._changed = changed
         self._launches = dict(_launches_on_disk(self.directory))
         self._keepers = keepers.Keepers({**_base_environment(), INSTANCE_VARIABLE: instance})
@@ -150,7 +154,7 @@ class ProcessRuntime:
     async def check(self) -> Health:
         """Whether processes can be started."""
         if self._keepers is None:
-            return Health(available=False, message="The process runtime is not open.")
+            return Health(available=False, message=self._closed_because)
         try:
             await self._keepers.ensure()
         except OSError as error:
@@ -267,11 +271,12 @@ class ProcessRuntime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await opened.close()
         self._launches = {}
+        self._closed_because = "The process runtime is not open."
         self._unlock()
 
     def _opened(self) -> keepers.Keepers:
         if self._keepers is None:
-            raise RuntimeUnavailable("The process runtime is not open.")
+            raise RuntimeUnavailable(self._closed_because)
         return self._keepers
 
     def _unlock(self) -> None:

@@ -1,0 +1,371 @@
+"""What is done about workloads that have been claimed: observe → plan → apply → record."""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.db import claims, tables
+from app.db.claims import KEEP, Release
+from app.db.database import Database
+from app.domain import environment, planning, specification
+from app.domain.enums import ContainerState, Wanted, WorkloadStatus
+from app.domain.observations import Observation
+from app.domain.planning import Plan
+from app.reconciler.prober import Prober, Target
+from app.runtimes.base import Runtime, RuntimeUnavailable, WantedContainer, WantedWorkload
+
+Secrets = Callable[[UUID, str], Awaitable[str]]
+"""The value of a key of a credential. Raises LookupError where there is none, ValueError where it can't be opened."""
+
+Done = Callable[[UUID, float | None], None]
+"""Called for each workload when it has been let go of: in how many seconds it is due again, if at all."""
+
+PASSES_MAXIMUM = 3
+LOCAL_HOST = "127.0.0.1"
+
+_log = structlog.get_logger(__name__)
+
+
+class Unresolvable(Exception):
+    """A workload can't be started because a value of its environment is missing. The message is for users."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timing:
+    """How often things are looked at, in seconds."""
+
+    poll_seconds: float = 1.0
+    lease_seconds: float = 30.0
+    # Beyond this a worker does not act any more on a lease that it holds: it may have slept, and lost it since.
+    act_within_seconds: float = 20.0
+    heartbeat_seconds: float = 5.0
+    collect_seconds: float = 60.0
+    # A workload about which nothing is to be done is looked at this often: events of a runtime may be lost.
+    resync_seconds: float = 60.0
+    # One whose runtime has been asked for something, and should have told of the result.
+    waiting_seconds: float = 5.0
+    retry_seconds: float = 1.0
+    longest_retry_seconds: float = 30.0
+
+
+@dataclasses.dataclass(slots=True)
+class Claimed:
+    """A workload in the hands of this reconciler, until `act_until` on the monotonic clock."""
+
+    row: tables.WorkloadRow
+    specification: specification.Specification
+    act_until: float
+
+
+class Cycle:
+    """Works on claimed workloads. One that goes wrong does not disturb the others."""
+
+    def __init__(
+        self,
+        database: Database,
+        runtime: Runtime,
+        prober: Prober,
+        secrets: Secrets,
+        *,
+        holder: UUID,
+        policy: planning.Policy,
+        timing: Timing,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.database = database
+        self.runtime = runtime
+        self.prober = prober
+        self.secrets = secrets
+        self.holder = holder
+        self.policy = policy
+        self.timing = timing
+        self.clock = clock
+        self._failures: dict[UUID, int] = {}
+
+    async def run(self, rows: Sequence[tables.WorkloadRow], done: Done) -> None:
+        """Work on claimed rows, and let go of each.
+
+        Those about which there is nothing to say or do, the most by far, cost one statement together.
+        """
+        act_until = time.monotonic() + self.timing.act_within_seconds
+        claimed = [Claimed(row, specification.from_json(row.specification), act_until) for row in rows]
+        try:
+            observations = await self.runtime.observe([row.id for row in rows])
+        except Exception as error:  # noqa: BLE001  # a driver that breaks must not end the reconciling
+            await self._all(claimed, done, [self._after(each, error) for each in claimed])
+            return
+        plans: list[tuple[Claimed, Plan]] = []
+        failed: list[tuple[Claimed, Exception]] = []
+        for each in claimed:
+            try:
+                plans.append((each, self._plan(each, observations.get(each.row.id))))
+            except Exception as error:  # noqa: BLE001  # one bad row must not keep the others
+                failed.append((each, error))
+        idle = [(each, plan) for each, plan in plans if not plan.acts and not _differs(each.row, plan)]
+        busy = [(each, plan) for each, plan in plans if plan.acts or _differs(each.row, plan)]
+        await self._let_go_of_idle(idle, done)
+        await self._all(
+            [each for each, _ in [*busy, *failed]],
+            done,
+            [*(self._carry_out(*each) for each in busy), *(self._after(*each) for each in failed)],
+        )
+
+    async def _let_go_of_idle(self, idle: Sequence[tuple[Claimed, Plan]], done: Done) -> None:
+        releases = [Release(each.row.id, each.row.generation, self._delay(plan)) for each, plan in idle]
+        try:
+            if releases:
+                async with self.database.transaction() as session:
+                    await claims.release(session, self.holder, releases)
+        finally:
+            for each in releases:
+                self._failures.pop(each.workload_id, None)
+                done(each.workload_id, each.delay_seconds)
+
+    async def _all(
+        self, claimed: Sequence[Claimed], done: Done, works: Sequence[Coroutine[Any, Any, float | None]]
+    ) -> None:
+        async def one(each: Claimed, work: Coroutine[Any, Any, float | None]) -> None:
+            delay: float | None = None
+            try:
+                delay = await work
+            except Exception as error:  # noqa: BLE001  # it could not even let go: the lease will end by itself
+                delay = self.timing.lease_seconds
+                _log.error("reconciling_failed", workload_id=str(each.row.id), exc_info=error)
+            finally:
+                done(each.row.id, delay)
+
+        await asyncio.gather(*(one(each, work) for each, work in zip(claimed, works, strict=True)))
+
+    async def _carry_out(self, claimed: Claimed, plan: Plan) -> float | None:
+        try:
+            delay = await self._until_settled(claimed, plan)
+        except Unresolvable as error:
+            hindered = dataclasses.replace(plan, reason=planning.CREDENTIAL_UNAVAILABLE, message=str(error), runs=None)
+            return await self._settle(claimed, hindered, self._after_failure(claimed.row.id))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it concerns this workload alone
+            return await self._after(claimed, error)
+        self._failures.pop(claimed.row.id, None)
+        return delay
+
+    async def _until_settled(self, claimed: Claimed, plan: Plan) -> float | None:
+        """Record, act, look again, until nothing is left to do now. Answers when it is due again."""
+        for _ in range(PASSES_MAXIMUM):
+            if not plan.acts:
+                break
+            if _differs(claimed.row, plan) and not await self._record(claimed, plan, KEEP):
+                return await self._let_go(claimed, 0.0)
+            if time.monotonic() > claimed.act_until:
+                return await self._let_go(claimed, 0.0)
+            await self._act(claimed, plan)
+            asked = (plan.remove, plan.runs)
+            observed = await self.runtime.observe([claimed.row.id])
+            plan = self._plan(claimed, observed.get(claimed.row.id))
+            if asked == (plan.remove, plan.runs):  # it is under way, and the runtime will tell
+                break
+        return await self._settle(claimed, plan, self._delay(plan))
+
+    def _plan(self, claimed: Claimed, observation: Observation | None) -> Plan:
+        row = claimed.row
+        self.prober.watch(row.id, _targets(claimed, observation))
+        return planning.plan(
+            _workload(claimed),
+            observation,
+            self.prober.verdicts(row.id),
+            self.clock(),
+            self.policy,
+            refusal=self.runtime.refusal(claimed.specification),
+            notice=self.runtime.notice,
+        )
+
+    async def _act(self, claimed: Claimed, plan: Plan) -> None:
+        row = claimed.row
+        async with asyncio.timeout(self.timing.act_within_seconds):
+            if plan.remove:
+                await self.runtime.remove(row.id)
+            elif plan.runs is not None:
+                starts = any(plan.runs.values())
+                containers = await self._containers(claimed) if starts else ()
+                await self.runtime.apply(WantedWorkload(row.id, row.launch, containers, plan.runs))
+
+    async def _containers(self, claimed: Claimed) -> tuple[WantedContainer, ...]:
+        row = claimed.row
+        async with self.database.read() as session:
+            overrides, version = await claims.launch_details(session, row)
+        platform = environment.platform(row.id, row.artifact_id, version)
+        values: dict[str, dict[str, str]] = {each.name: {} for each in claimed.specification.containers}
+        for variable in environment.effective(claimed.specification, overrides, platform):
+            values[variable.container][variable.name] = await self._value(variable)
+        limits = {each["container"]: each for each in row.resources}
+        return tuple(
+            WantedContainer(
+                name=container.name,
+                image=_pinned(container),
+                entrypoint=container.entrypoint,
+                environment=values[container.name],
+                port=container.port,
+                primary=container.primary,
+                cpu=limits.get(container.name, {}).get("cpu"),
+                memory_bytes=limits.get(container.name, {}).get("memoryBytes"),
+            )
+            for container in claimed.specification.containers
+        )
+
+    async def _value(self, variable: environment.EffectiveVariable) -> str:
+        if variable.value is not None:
+            return variable.value
+        where = f"Variable {variable.name} of container {variable.container}"
+        if variable.credential_id is None or variable.field is None:
+            raise Unresolvable(f"{where} points at a credential that is gone.")
+        try:
+            return await self.secrets(variable.credential_id, variable.field)
+        except LookupError:
+            raise Unresolvable(f"{where} points at a credential without the key {variable.field!r}.") from None
+        except ValueError as error:
+            raise Unresolvable(f"{where}: {error}") from None
+
+    async def _record(self, claimed: Claimed, plan: Plan, then: float | str | None) -> bool:
+        now = self.clock()
+        begun = time.monotonic()
+        async with self.database.transaction() as session:
+            stands = await claims.record(
+                session, self.holder, claimed.row, plan, now=now, then=then, lease_seconds=self.timing.lease_seconds
+            )
+        if stands:
+            claimed.act_until = begun + self.timing.act_within_seconds
+            _remember(claimed.row, plan)
+        return stands
+
+    async def _settle(self, claimed: Claimed, plan: Plan, delay: float | None) -> float | None:
+        """Let go of a workload, with what there is to record. Answers when it is due again."""
+        if not _differs(claimed.row, plan):
+            return await self._let_go(claimed, delay)
+        if await self._record(claimed, plan, delay):
+            return delay
+        return await self._let_go(claimed, 0.0)
+
+    async def _let_go(self, claimed: Claimed, delay: float | None) -> float | None:
+        async with self.database.transaction() as session:
+            await claims.release(session, self.holder, [Release(claimed.row.id, claimed.row.generation, delay)])
+        return delay
+
+    async def _after(self, claimed: Claimed, error: Exception) -> float | None:
+        """Let go of a workload with which something went wrong."""
+        delay = self._after_failure(claimed.row.id)
+        if isinstance(error, RuntimeUnavailable):
+            return await self._settle(claimed, planning.plan_unavailable(_workload(claimed), str(error)), delay)
+        _log.error("reconciling_failed", workload_id=str(claimed.row.id), exc_info=error)
+        return await self._let_go(claimed, delay)
+
+    def _after_failure(self, workload_id: UUID) -> float:
+        """How long to leave a workload alone: longer after each failure in a row."""
+        failures = self._failures.get(workload_id, 0)
+        self._failures[workload_id] = failures + 1
+        return min(self.timing.retry_seconds * (1 << min(failures, 20)), self.timing.longest_retry_seconds)
+
+    def _delay(self, plan: Plan) -> float | None:
+        if plan.acts:
+            return self.timing.waiting_seconds
+        if plan.status in {WorkloadStatus.STOPPED, WorkloadStatus.TERMINATED, WorkloadStatus.ERRORED}:
+            return None
+        resync = timedelta(seconds=self.timing.resync_seconds)
+        return min(plan.look_again or resync, resync).total_seconds()
+
+
+def _workload(claimed: Claimed) -> planning.Workload:
+    row = claimed.row
+    return planning.Workload(
+        status=row.status,
+        reason=row.status_reason,
+        message=row.status_message,
+        wanted=row.wanted,
+        specification=claimed.specification,
+        replicas=row.replicas,
+        launch=row.launch,
+        launched_at=row.launched_at,
+        was_ready=row.was_ready,
+        ready_replicas=row.ready_replicas,
+        container_statuses=row.container_statuses,
+        addresses=row.addresses,
+    )
+
+
+def _recorded(row: tables.WorkloadRow) -> tuple[Any, ...]:
+    return (
+        row.status,
+        row.status_reason,
+        row.status_message,
+        row.was_ready,
+        row.ready_replicas,
+        row.container_statuses,
+        row.addresses,
+    )
+
+
+def _planned(plan: Plan) -> tuple[Any, ...]:
+    return (
+        plan.status,
+        plan.reason,
+        plan.message,
+        plan.was_ready,
+        plan.ready_replicas,
+        list(plan.container_statuses),
+        list(plan.addresses),
+    )
+
+
+def _differs(row: tables.WorkloadRow, plan: Plan) -> bool:
+    return _recorded(row) != _planned(plan) or plan.launched_at not in {None, row.launched_at}
+
+
+def _remember(row: tables.WorkloadRow, plan: Plan) -> None:
+    (
+        row.status,
+        row.status_reason,
+        row.status_message,
+        row.was_ready,
+        row.ready_replicas,
+        row.container_statuses,
+        row.addresses,
+    ) = _planned(plan)
+    row.launched_at = plan.launched_at or row.launched_at
+
+
+def _pinned(container: specification.Container) -> str:
+    """The image as it was locked: the name by its digest. Example: `registry/name@sha256:…`."""
+    if container.image_digest is None or "@" in container.image_uri:
+        return container.image_uri
+    return f"{container.image_uri}@{container.image_digest}"
+
+
+def _targets(claimed: Claimed, observation: Observation | None) -> list[Target]:
+    """What is to be probed: the containers of this launch that have probes, in a runtime that has none of its own."""
+    row = claimed.row
+    if observation is None or observation.launch != row.launch or row.wanted is not Wanted.RUNNING:
+        return []
+    containers = {each.name: each for each in claimed.specification.containers}
+    ports: dict[str, dict[int, int]] = {}
+    for seen in observation.containers:
+        declared = containers[seen.container].port if seen.container in containers else None
+        if declared is not None and seen.address is not None:
+            ports.setdefault(seen.replica, {})[declared] = seen.address.port
+    hosts = {seen.replica: seen.address.host for seen in observation.containers if seen.address is not None}
+    return [
+        Target(
+            replica=seen.replica,
+            container=seen.container,
+            launch=observation.launch,
+            run=seen.run,
+            running=seen.state is ContainerState.RUNNING and row.status is not WorkloadStatus.ERRORED,
+            host=hosts.get(seen.replica, LOCAL_HOST),
+            ports=ports.get(seen.replica, {}),
+            probes=containers[seen.container].probes,
+        )
+        for seen in observation.containers
+        if seen.container in containers and containers[seen.container].probes and seen.ready is None
+    ]
