@@ -6,10 +6,11 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
 import uvicorn
@@ -21,15 +22,20 @@ from app.actions import context as acting, people, sealing
 from app.api import schema
 from app.api.context import Context
 from app.api.loaders import Loaders
-from app.db import embedded, migrate
+from app.db import embedded, migrate, reads
 from app.db.database import Database
+from app.domain import planning
 from app.domain.people import Viewer
 from app.domain.validation import Limits
+from app.reconciler.loop import Reconciler
+from app.runtimes.process import ProcessRuntime
 from app.settings import Settings
 from app.web.application import application
+from app.web.endpoints import Endpoints
 from app.web.graphql import GraphQLApp
 
 SHUTDOWN_TIMEOUT_SECONDS = 10
+RECONCILER_PATIENCE_SECONDS = 15
 
 
 class StartError(Exception):
@@ -73,6 +79,37 @@ def _private(settings: Settings) -> Path:
     return settings.data_directory
 
 
+def reconciler(database: Database, settings: Settings, seals: sealing.Sealer) -> Reconciler:
+    """What makes workloads run, with the runtime that the settings ask for: today that is always `process`."""
+
+    async def open_secret(credential_id: UUID, key: str) -> str:
+        async with database.read() as session:
+            sealed = await reads.sealed_value(session, credential_id, key)
+        if sealed is None:
+            message = f"the credential has no key {key!r}"
+            raise LookupError(message)
+        return seals.open(credential_id, key, sealed)
+
+    policy = planning.Policy(launch_deadline=settings.launch_deadline)
+    runtime = ProcessRuntime(_private(settings) / "workloads")
+    return Reconciler(database, runtime, open_secret, clock=now, policy=policy)
+
+
+@contextlib.asynccontextmanager
+async def reconciling(database: Database, settings: Settings, seals: sealing.Sealer) -> AsyncIterator[None]:
+    """Reconcile beside what happens inside; begins once it is recorded how the runtime is."""
+    works = reconciler(database, settings, seals)
+    task = asyncio.create_task(works.run())
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECONCILER_PATIENCE_SECONDS):
+                await works.ready.wait()
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 def web(database: Database, settings: Settings, seals: sealing.Sealer) -> Starlette:
     """The ASGI application over a database."""
     limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)
@@ -93,8 +130,19 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer) -> Starle
             await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
         return {}
 
+    async def find_addresses(workload_id: UUID, viewer: Viewer) -> Sequence[Mapping[str, Any]] | None:
+        async with database.read() as session:
+            return await reads.addresses(session, workload_id, viewer)
+
+    endpoints = Endpoints(authenticate, find_addresses)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await endpoints.close()
+
     graphql: GraphQLApp[Viewer] = GraphQLApp(schema.build(), make_context, authenticate)
-    return application(graphql=graphql, check_health=check_health)
+    return application(graphql=graphql, check_health=check_health, endpoints=endpoints, lifespan=lifespan)
 
 
 async def serve(settings: Settings, say: Callable[[str], None]) -> None:
@@ -117,7 +165,18 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             )
             server = Server(config, ready=lambda: _greet(settings, token, say))
             with server.stopped_by_signals():
-                await server.serve(sockets=[listener])
+                async with reconciling(database, settings, seals):
+                    await server.serve(sockets=[listener])
+
+
+async def reconcile(settings: Settings) -> None:
+    """Reconcile without serving, until told to stop."""
+    configure_logging(settings.log_format)
+    stop = asyncio.Event()
+    async with connected(settings, share=True) as database:
+        with _on_signals(stop.set):
+            async with reconciling(database, settings, sealer(settings)):
+                await stop.wait()
 
 
 async def _administrator(database: Database, settings: Settings) -> str | None:
@@ -169,25 +228,29 @@ class Server(uvicorn.Server):
             self._ready()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Any:
+    def capture_signals(self) -> Iterator[None]:
         """Leave signals to `stopped_by_signals`: uvicorn would raise them again and so end the process too early."""
         yield
 
-    @contextlib.contextmanager
-    def stopped_by_signals(self) -> Any:
+    def stopped_by_signals(self) -> contextlib.AbstractContextManager[None]:
         """Stop on SIGINT and SIGTERM; a second one does not wait for open requests."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        return _on_signals(self._stop)
 
     def _stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+@contextlib.contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
 
 def configure_logging(log_format: str) -> None:

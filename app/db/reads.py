@@ -202,3 +202,10 @@ async def addresses(session: AsyncSession, workload_id: UUID, viewer: Viewer) ->
     row = tables.WorkloadRow
     statement = select(row.addresses).where(col(row.id) == workload_id, access.visible(row, viewer))
     return (await session.exec(statement)).one_or_none()
+
+
+async def sealed_value(session: AsyncSession, credential_id: UUID, key: str) -> bytes | None:
+    """The value of a key of a credential, as it was sealed; None where there is none."""
+    row = tables.CredentialValueRow
+    statement = select(row.sealed_value).where(col(row.credential_id) == credential_id, col(row.key) == key)
+    return (await session.exec(statement)).one_or_none()

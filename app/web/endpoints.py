@@ -14,7 +14,6 @@ import httpx
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import get_route_path
 from starlette.types import Receive, Scope, Send
 
 from app.domain import ids
@@ -81,7 +80,8 @@ class Endpoints:
 
     async def _answer(self, request: Request) -> Response:
         viewer = await self._viewer(request)
-        prefix, _, path = get_route_path(request.scope).lstrip("/").partition("/")
+        below = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        prefix, _, path = below.lstrip("/").partition("/")
         workload_id = ids.decode_as(ids.Kind.WORKLOAD, prefix)
         addresses = None if workload_id is None else await self._find_addresses(workload_id, viewer)
         if addresses is None:
