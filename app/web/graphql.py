@@ -37,7 +37,11 @@ MEDIA_TYPES = (JSON, GRAPHQL_RESPONSE)
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,4096}=*) *", re.IGNORECASE)
 
 # graphql-core repeats wrong input at the end of a message: `…, found: {'key': 'a', 'value': 'a secret'}.`
-_ECHO = re.compile(r"(?:[,;]? found|(?<=value)): [\[{].*|(?<=non string value): .*", re.IGNORECASE | re.DOTALL)
+# Numbers and enums may be repeated; objects, lists and strings may hold secrets.
+_ECHO = re.compile(
+    r"(?:[,;]? found|(?<=value)): [\[{].*|(?<=non string value): .*|(?<=to be an object), found: .*",
+    re.IGNORECASE | re.DOTALL,
+)
 
 Viewer = TypeVar("Viewer")
 Result = TypeVar("Result")
