@@ -17,6 +17,7 @@ from app.api import fields
 from app.api.context import Info
 from app.db import access, filters, lists
 from app.domain import validation
+from app.domain.people import Viewer
 
 PAGE_DEFAULT = 20
 PAGE_MAXIMUM = 100
@@ -77,7 +78,7 @@ class Source:
     filter_type: Any = None
     order_type: Any = None
     orders: Mapping[str, lists.Order] = dataclasses.field(default_factory=dict)
-    narrow: Callable[[filters.Filter], tuple[ColumnElement[bool], ...]] = lambda _: ()
+    narrow: Callable[[filters.Filter, Viewer], tuple[ColumnElement[bool], ...]] = lambda *_: ()
     has_search: bool = False
     shared: bool = True
 
@@ -122,7 +123,7 @@ async def connect(
     """Read a page; nested ones are read for all parents at once."""
     loaders = info.context.loaders
     seen = (access.visible(source.table, info.context.viewer),) if source.shared else ()
-    listing = lists.Listing(source.table, (*seen, *source.narrow(wanted)), under)
+    listing = lists.Listing(source.table, (*seen, *source.narrow(wanted, info.context.viewer)), under)
     if parent_id is None:
         page = await loaders.listing(listing, order, window)
 

@@ -9,9 +9,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, false, func, or_
 from sqlmodel import col, select
 
-from app.db import tables
+from app.db import access, tables
 from app.db.lists import Order, among, read_number, read_text, read_time
 from app.domain import enums, ids, lifecycle
+from app.domain.people import Viewer
 
 Conditions = tuple[ColumnElement[bool], ...]
 
@@ -53,7 +54,7 @@ class Filter:
     artifact_status: enums.ArtifactStatus | None = None
 
 
-def repositories(wanted: Filter) -> Conditions:
+def repositories(wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of repositories; `artifact_status` asks for one that has such an artifact."""
     row, artifact = tables.RepositoryRow, tables.ArtifactRow
     found = [*_common(row, ids.Kind.REPOSITORY, tables.RepositoryTagRow, "repository_id", wanted)]
@@ -65,7 +66,7 @@ def repositories(wanted: Filter) -> Conditions:
     return tuple(found)
 
 
-def artifacts(wanted: Filter) -> Conditions:
+def artifacts(wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of artifacts."""
     row, workload = tables.ArtifactRow, tables.WorkloadRow
     found = [*_common(row, ids.Kind.ARTIFACT, tables.ArtifactTagRow, "artifact_id", wanted)]
@@ -85,7 +86,7 @@ def artifacts(wanted: Filter) -> Conditions:
     return tuple(found)
 
 
-def workloads(wanted: Filter) -> Conditions:
+def workloads(wanted: Filter, viewer: Viewer) -> Conditions:
     """The conditions of a list of workloads."""
     row, artifact = tables.WorkloadRow, tables.ArtifactRow
     found = [*_common(row, ids.Kind.WORKLOAD, tables.WorkloadTagRow, "workload_id", wanted)]
@@ -107,11 +108,13 @@ def workloads(wanted: Filter) -> Conditions:
             exists().where(col(artifact.id) == row.artifact_id, col(artifact.status) == wanted.artifact_status)
         )
     if wanted.image is not None:
-        found.append(_has_image(col(row.artifact_id), wanted.image))
+        # The containers of an artifact that is but a frame are not shown, so they are not found either.
+        shown = select(artifact.id).where(access.visible(artifact, viewer))
+        found += [_has_image(col(row.artifact_id), wanted.image), col(row.artifact_id).in_(shown)]
     return tuple(found)
 
 
-def users(wanted: Filter) -> Conditions:
+def users(wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of users."""
     if wanted.search is None:
         return ()
