@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.domain.enums import EnvironmentVariableType, ProbeKind
 from app.domain.specification import Container, EnvironmentVariable, Probe, Specification
-from app.domain.validation import VARIABLES_MAXIMUM, Issues, group_containers
+from app.domain.validation import PORT_MAXIMUM, VARIABLES_MAXIMUM, Issues, group_containers
 
 _MOVES_PRIMARY = "primary"
 
@@ -33,7 +33,8 @@ def update_container(spec: Specification, container_id: UUID, changes: Mapping[s
     def change(container: Container) -> Container:
         changed = dataclasses.replace(container, **changes)
         old, new = container.port, changed.port
-        if old == new or new is None:
+        # Nothing follows to a port that there is not: it is told once, as the container's.
+        if old == new or new is None or not 1 <= new <= PORT_MAXIMUM:
             return changed
         probes = {
             kind: dataclasses.replace(probe, port=new) if probe.port == old else probe

@@ -54,6 +54,11 @@ def test_probes_that_asked_the_old_port_follow_to_the_new_one() -> None:
     assert containers(updated) == main_with(port=8081, probes=probes)
 
 
+def test_no_probe_follows_to_a_port_that_there_is_not() -> None:
+    for port in (0, -1, 65_536):
+        assert containers(editing.update_container(SPEC, MAIN_ID, {"port": port})) == main_with(port=port)
+
+
 def test_probes_of_a_container_that_loses_its_port_stay_where_they_are() -> None:
     assert containers(editing.update_container(SPEC, MAIN_ID, {"port": None})) == main_with(port=None)
 
