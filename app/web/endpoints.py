@@ -1,19 +1,19 @@
 """The endpoints of workloads: /endpoints/{workload}/… leads to a replica that is ready, and streams both ways.
 
 Only a token of someone who may see the workload gets through, and it goes no further. Of the replicas the least busy
-one is asked, of several in turn; one that can't be connected to is passed over.
+one is asked, of several in turn; one that does not accept the connection is passed over. Requests go straight to the
+transport of the HTTP library: its client would keep the cookies of one caller for the next.
 """
 
+import asyncio
 import collections
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import httpx
-from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse
 from starlette.types import Receive, Scope, Send
 
 from app.domain import ids
@@ -25,25 +25,38 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 300.0
 WRITE_TIMEOUT_SECONDS = 60.0
 CONNECTIONS_MAXIMUM = 500
+# Servers close idle connections after 2 seconds or more; a request on one that is being closed would be lost.
+IDLE_SECONDS = 1.0
 RETRY_AFTER_SECONDS = 1
 # RFC 9110, 7.6.1, and what is between the client and this server alone.
 HOP_BY_HOP = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
     }
 )
-NOT_PASSED_ON = HOP_BY_HOP | {"authorization"}
+FORWARDED = (b"forwarded", b"x-forwarded-")
+TIMEOUTS = httpx.Timeout(
+    READ_TIMEOUT_SECONDS,
+    connect=CONNECT_TIMEOUT_SECONDS,
+    write=WRITE_TIMEOUT_SECONDS,
+    pool=CONNECT_TIMEOUT_SECONDS,
+).as_dict()
 
 Authenticate = Callable[[str | None], Awaitable[Viewer | None]]
 FindAddresses = Callable[[UUID, Viewer], Awaitable[Sequence[Mapping[str, Any]] | None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class Endpoints:
@@ -54,46 +67,43 @@ class Endpoints:
         self._find_addresses = find_addresses
         self._open: collections.Counter[tuple[str, int]] = collections.Counter()
         self._turn = 0
-        self._http = httpx.AsyncClient(
+        self._transport = httpx.AsyncHTTPTransport(
             trust_env=False,
-            timeout=httpx.Timeout(
-                READ_TIMEOUT_SECONDS,
-                connect=CONNECT_TIMEOUT_SECONDS,
-                write=WRITE_TIMEOUT_SECONDS,
-                pool=CONNECT_TIMEOUT_SECONDS,
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS_MAXIMUM,
+                max_keepalive_connections=CONNECTIONS_MAXIMUM,
+                keepalive_expiry=IDLE_SECONDS,
             ),
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAXIMUM),
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. WebSockets are not led on."""
+        """Answer one request. WebSockets are not led on.
+
+        Raises:
+            Refusal: no token, no such workload, no replica that answers.
+        """
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "WebSockets are not supported here."})
             return
-        request = Request(scope, receive)
-        response = await self._answer(request)
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
+        request = Request(scope)
         viewer = await self._viewer(request)
-        below = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        prefix, _, path = below.lstrip("/").partition("/")
+        prefix, path = _split(scope)
         workload_id = ids.decode_as(ids.Kind.WORKLOAD, prefix)
         addresses = None if workload_id is None else await self._find_addresses(workload_id, viewer)
         if addresses is None:
             raise Refusal(404, "NOT_FOUND", f"There is no workload {prefix[:64]!r}, or you may not see it.")
+        if path is None:
+            query = f"?{request.url.query}" if request.url.query else ""
+            await RedirectResponse(f"/endpoints/{prefix}/{query}", status_code=308)(scope, receive, send)
+            return
         if not addresses:
-            raise Refusal(
-                503,
-                "NOT_READY",
-                "No replica of this workload is ready: its status and statusMessage say why.",
-                {"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
-        return await self._lead_on(request, prefix, path, addresses)
+            raise _unavailable("NOT_READY", "No replica of this workload is ready: its statusMessage says why.")
+        client = _Client(receive, sends_body=_sends_body(request))
+        await _unless_it_leaves(client, self._lead_on(request, client, prefix, path, addresses, send))
 
     async def _viewer(self, request: Request) -> Viewer:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -104,30 +114,49 @@ class Endpoints:
         return viewer
 
     async def _lead_on(
-        self, request: Request, prefix: str, path: str, addresses: Sequence[Mapping[str, Any]]
-    ) -> Response:
+        self,
+        request: Request,
+        client: "_Client",
+        prefix: str,
+        path: bytes,
+        addresses: Sequence[Mapping[str, Any]],
+        send: Send,
+    ) -> None:
+        headers = list(_request_headers(request, prefix))
+        body = client.body() if _sends_body(request) else None
         for host, port in self._least_busy_first(addresses):
-            url = httpx.URL(scheme="http", host=host, port=port, raw_path=_raw_path(request, path))
-            upstream = self._http.build_request(
-                request.method, url, headers=_request_headers(request, prefix), content=_body(request)
+            upstream = httpx.Request(
+                request.method,
+                httpx.URL(scheme="http", host=host, port=port),
+                headers=headers,
+                content=body,
+                # The target goes out as it came in: as a part of the URL it would be put in order.
+                extensions={"timeout": TIMEOUTS, "target": path},
             )
             self._open[host, port] += 1
             try:
-                answer = await self._http.send(upstream, stream=True)
-            except httpx.ConnectError:
-                self._done(host, port)
-                continue
-            except httpx.TimeoutException:
-                self._done(host, port)
-                raise Refusal(504, "ENDPOINT_TIMEOUT", "The replica did not answer in time.") from None
-            except httpx.HTTPError:
-                self._done(host, port)
-                raise Refusal(502, "ENDPOINT_FAILED", "The replica broke off before it answered.") from None
-            except BaseException:
-                self._done(host, port)
-                raise
-            return self._stream(answer, host, port)
+                answer = await self._ask(upstream)
+                if answer is not None:
+                    await _stream(answer, send)
+                    return
+            finally:
+                self._open[host, port] -= 1
+                if not self._open[host, port]:
+                    del self._open[host, port]
         raise Refusal(502, "ENDPOINT_UNREACHABLE", "No replica accepts connections, though they were ready just now.")
+
+    async def _ask(self, upstream: httpx.Request) -> httpx.Response | None:
+        """The beginning of an answer; None where the replica does not accept the connection."""
+        try:
+            return await self._transport.handle_async_request(upstream)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            return None
+        except httpx.PoolTimeout as error:
+            raise _unavailable("ENDPOINT_BUSY", "Too many requests to endpoints are open.") from error
+        except httpx.TimeoutException as error:
+            raise Refusal(504, "ENDPOINT_TIMEOUT", "The replica did not answer in time.") from error
+        except httpx.HTTPError as error:
+            raise Refusal(502, "ENDPOINT_FAILED", "The replica broke off before it answered.") from error
 
     def _least_busy_first(self, addresses: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
         self._turn += 1
@@ -135,74 +164,96 @@ class Endpoints:
         turned = known[self._turn % len(known) :] + known[: self._turn % len(known)]
         return sorted(turned, key=lambda each: self._open[each])
 
-    def _stream(self, answer: httpx.Response, host: str, port: int) -> Response:
-        async def body() -> AsyncIterator[bytes]:
-            # A replica that breaks off in the middle of its answer: the client's connection ends short as well.
-            async for piece in answer.aiter_raw():
-                yield piece
 
-        async def finish() -> None:
-            self._done(host, port)
-            with contextlib.suppress(httpx.HTTPError):
-                await answer.aclose()
+class _Client:
+    """What comes from the client: its body, and the news that it has left."""
 
-        response = _Finishing(body(), status_code=answer.status_code, background=BackgroundTask(finish))
-        dropped = HOP_BY_HOP | _named_by_connection(answer.headers.get_list("connection"))
-        response.raw_headers = [
-            (name.lower(), value) for name, value in answer.headers.raw if name.lower().decode("latin-1") not in dropped
-        ]
-        return response
+    def __init__(self, receive: Receive, *, sends_body: bool) -> None:
+        self._receive = receive
+        self._has_sent = asyncio.Event()
+        if not sends_body:
+            self._has_sent.set()
 
-    def _done(self, host: str, port: int) -> None:
-        self._open[host, port] -= 1
-        if not self._open[host, port]:
-            del self._open[host, port]
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece.
 
-
-class _Finishing(StreamingResponse):
-    """A stream whose end is told also when the client has left in the middle."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        finish, self.background = self.background, None
+        Raises:
+            ClientLeft: it will never be complete.
+        """
         try:
-            await super().__call__(scope, receive, send)
+            more = True
+            while more:
+                message = await self._receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                yield message.get("body", b"")
+                more = message.get("more_body", False)
         finally:
-            if finish is not None:
-                await finish()
+            self._has_sent.set()
+
+    async def left(self) -> None:
+        """Wait until the client has closed its connection; what it has to say comes first."""
+        await self._has_sent.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
 
-def _raw_path(request: Request, path: str) -> bytes:
-    """The path behind the workload and the query, as they were sent: nothing is decoded and encoded again."""
-    sent: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-    sent = sent.partition(b"?")[0]
-    # /endpoints/wkl_…/the/rest
-    raw = b"/".join(sent.lstrip(b"/").split(b"/")[2:]) if sent.startswith(b"/endpoints/") else path.encode()
-    query: bytes = request.scope.get("query_string", b"")
-    return b"/" + raw + (b"?" + query if query else b"")
+async def _unless_it_leaves(client: _Client, work: Awaitable[None]) -> None:
+    """Answer a client as long as it waits for that; the replica is told by the end of its connection."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(client.left())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        outcome, _ = await asyncio.gather(working, leaving, return_exceptions=True)
+    if isinstance(outcome, Exception) and not isinstance(outcome, ClientLeft):
+        raise outcome
 
 
-def _request_headers(request: Request, prefix: str) -> list[tuple[str, str]]:
-    dropped = NOT_PASSED_ON | _named_by_connection(request.headers.getlist("connection"))
-    headers = [
-        (name, value)
-        for name, value in request.headers.items()
-        if name not in dropped and not name.startswith("x-forwarded-")
-    ]
-    client = request.client.host if request.client else "unknown"
-    return [
-        *headers,
-        ("x-forwarded-for", client),
-        ("x-forwarded-proto", request.url.scheme),
-        ("x-forwarded-host", request.headers.get("host", "")),
-        ("x-forwarded-prefix", f"/endpoints/{prefix}"),
-    ]
+async def _stream(answer: httpx.Response, send: Send) -> None:
+    dropped = HOP_BY_HOP | _named_by_connection(answer.headers.raw) | {b"date"}  # the server writes its own date
+    headers = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in dropped]
+    try:
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+        assert isinstance(answer.stream, httpx.AsyncByteStream)  # noqa: S101  # that of an asynchronous transport
+        async for piece in answer.stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await answer.aclose()
 
 
-def _body(request: Request) -> AsyncIterator[bytes] | None:
-    has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
-    return request.stream() if has_body else None
+def _split(scope: Scope) -> tuple[str, bytes | None]:
+    """The workload, and the target for its replica as it was sent; None where not even a slash follows."""
+    sent: bytes = scope.get("raw_path") or scope["path"].encode("utf-8")
+    _, _, prefix, *rest = sent.partition(b"?")[0].split(b"/", 3)  # /endpoints/wkl_…/the/rest
+    query: bytes = scope.get("query_string", b"")
+    target = b"/" + rest[0] + (b"?" + query if query else b"") if rest else None
+    return prefix.decode("latin-1"), target
 
 
-def _named_by_connection(values: Iterable[str]) -> frozenset[str]:
+def _request_headers(request: Request, prefix: str) -> Iterator[tuple[bytes, bytes]]:
+    dropped = HOP_BY_HOP | _named_by_connection(request.headers.raw) | {b"authorization"}
+    for name, value in request.headers.raw:
+        if name not in dropped and not name.startswith(FORWARDED):
+            yield name, value
+    yield b"x-forwarded-for", (request.client.host if request.client else "unknown").encode("latin-1")
+    yield b"x-forwarded-proto", request.url.scheme.encode("latin-1")
+    yield b"x-forwarded-host", request.headers.get("host", "").encode("latin-1")
+    yield b"x-forwarded-prefix", f"/endpoints/{prefix}".encode("latin-1")
+
+
+def _sends_body(request: Request) -> bool:
+    return "content-length" in request.headers or "transfer-encoding" in request.headers
+
+
+def _named_by_connection(headers: Headers) -> frozenset[bytes]:
     """Headers that `Connection` names are for one hop alone."""
-    return frozenset(name.strip().lower() for value in values for name in value.split(","))
+    values = [value for name, value in headers if name.lower() == b"connection"]
+    return frozenset(name.strip().lower() for value in values for name in value.split(b","))
+
+
+def _unavailable(code: str, message: str) -> Refusal:
+    return Refusal(503, code, message, {"Retry-After": str(RETRY_AFTER_SECONDS)})

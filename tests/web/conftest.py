@@ -42,6 +42,6 @@ async def serve() -> AsyncIterator[Callable[[ASGIApp], Awaitable[int]]]:
         return port
 
     yield start
-    for server, task in running:
+    for server, _ in running:
         server.should_exit = True
-        await task
+    await asyncio.gather(*(task for _, task in running))
