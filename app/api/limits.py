@@ -4,6 +4,7 @@ The rule is one class for all requests: a class of its own for each would keep t
 ever hitting.
 """
 
+import dataclasses
 from typing import Any
 
 from graphql import (
@@ -13,6 +14,7 @@ from graphql import (
     GraphQLError,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
     ValidationContext,
@@ -30,7 +32,7 @@ ROWS_MAXIMUM = 200_000
 
 
 class Bounded(ValidationRule):
-    """Depth, number of fields, number of aliases, and how many rows the nested pages can come to.
+    """Depth, number of fields, number of aliases, and how many rows all pages together can come to.
 
     Fragments are followed where they are spread. A page whose size is a variable counts as the largest one.
     """
@@ -39,54 +41,41 @@ class Bounded(ValidationRule):
         super().__init__(context)
         self._fields = 0
         self._aliases = 0
+        self._rows = 0
         self._exceeded = False
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
         """Walk the operation from its top."""
-        self._walk(node.selection_set, depth=1, rows=1, within=frozenset(), operation=node)
+        self._walk(node.selection_set, _Place())
 
-    def _walk(
-        self,
-        selections: SelectionSetNode,
-        *,
-        depth: int,
-        rows: int,
-        within: frozenset[str],
-        operation: OperationDefinitionNode,
-    ) -> None:
+    def _walk(self, selections: SelectionSetNode, place: "_Place") -> None:
         for selection in selections.selections:
             if self._exceeded:
                 return
             match selection:
                 case FieldNode():
-                    self._field(selection, depth=depth, rows=rows, within=within, operation=operation)
+                    self._field(selection, place)
                 case InlineFragmentNode():
-                    self._walk(selection.selection_set, depth=depth, rows=rows, within=within, operation=operation)
-                case FragmentSpreadNode(name=name) if name.value not in within:
+                    self._walk(selection.selection_set, place)
+                case FragmentSpreadNode(name=name) if name.value not in place.within:
                     self._fields += 1  # fragments that hold nothing but fragments count as well
                     fragment: FragmentDefinitionNode | None = self.context.get_fragment(name.value)
                     if fragment is not None:
-                        inner = within | {name.value}
-                        body = fragment.selection_set
-                        self._walk(body, depth=depth, rows=rows, within=inner, operation=operation)
+                        inner = dataclasses.replace(place, within=place.within | {name.value})
+                        self._walk(fragment.selection_set, inner)
 
-    def _field(
-        self,
-        field: FieldNode,
-        *,
-        depth: int,
-        rows: int,
-        within: frozenset[str],
-        operation: OperationDefinitionNode,
-    ) -> None:
+    def _field(self, field: FieldNode, place: "_Place") -> None:
         self._fields += 1
         self._aliases += field.alias is not None
-        rows *= _page_size(field)
+        ids = _argument(field, "ids")
+        is_list = ids is not None or field.name.value in {"edges", "nodes"}
+        rows = place.rows * (_length(ids) if ids is not None else place.page if is_list else 1)
+        self._rows += rows if is_list else 0
         for name, value, maximum in (
-            ("levels deep", depth, DEPTH_MAXIMUM),
+            ("levels deep", place.depth, DEPTH_MAXIMUM),
             ("fields", self._fields, FIELDS_MAXIMUM),
             ("aliases", self._aliases, ALIASES_MAXIMUM),
-            ("rows, counting full pages,", rows, ROWS_MAXIMUM),
+            ("rows, counting full pages,", self._rows, ROWS_MAXIMUM),
         ):
             if value > maximum:
                 message = f"The document asks for {value} {name} at {field.name.value!r}; {maximum} are allowed."
@@ -95,21 +84,28 @@ class Bounded(ValidationRule):
                 self._exceeded = True
                 return
         if field.selection_set is not None:
-            body = field.selection_set
-            self._walk(body, depth=depth + 1, rows=rows, within=within, operation=operation)
+            inner = _Place(depth=place.depth + 1, rows=rows, page=_page_size(field), within=place.within)
+            self._walk(field.selection_set, inner)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a selection stands: how deep, under how many rows, in a page of which size, in which fragments."""
+
+    depth: int = 1
+    rows: int = 1
+    page: int = PAGE_DEFAULT
+    within: frozenset[str] = frozenset()
+
+
+def _argument(field: FieldNode, *names: str) -> ValueNode | None:
+    return next((each.value for each in field.arguments or () if each.name.value in names), None)
 
 
 def _page_size(field: FieldNode) -> int:
-    """How many rows a connection can answer; 1 for any other field."""
-    inner = field.selection_set
-    if inner is None or not any(
-        isinstance(each, FieldNode) and each.name.value in {"edges", "nodes"} for each in inner.selections
-    ):
-        return 1
-    for argument in field.arguments or ():
-        if argument.name.value in {"first", "last"}:
-            return _size(argument.value)
-    return PAGE_DEFAULT
+    """How many rows the field answers if it is a connection."""
+    asked = _argument(field, "first", "last")
+    return PAGE_DEFAULT if asked is None else _size(asked)
 
 
 def _size(value: ValueNode) -> int:
@@ -117,3 +113,7 @@ def _size(value: ValueNode) -> int:
     if not isinstance(value, IntValueNode) or len(value.value) > len(str(PAGE_MAXIMUM)):
         return PAGE_MAXIMUM
     return min(max(int(value.value), 1), PAGE_MAXIMUM)
+
+
+def _length(ids: ValueNode) -> int:
+    return min(len(ids.values), PAGE_MAXIMUM) if isinstance(ids, ListValueNode) else PAGE_MAXIMUM
