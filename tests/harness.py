@@ -135,7 +135,10 @@ class Slipway:
         seen: list[str] = []
 
         def note(_: Any, __: Any, statement: str, *___: Any) -> None:
-            if "api_tokens.secret_sha256" not in statement:
+            authenticates = (
+                "api_tokens.secret_sha256 = " in statement or "UPDATE api_tokens SET last_used_at" in statement
+            )
+            if not authenticates:
                 seen.append(statement)
 
         engine = self.database.engine.sync_engine
@@ -148,14 +151,14 @@ class Slipway:
 
 @contextlib.asynccontextmanager
 async def serving(database_url: str, *, runtime_available: bool = True) -> AsyncIterator[Slipway]:
-    """A server over this database. No reconciler runs: what is wanted stays SUBMITTED."""
+    """A server over this database, maybe one of several. No reconciler runs: what is wanted stays SUBMITTED."""
     database = Database(database_url)
     configured = settings.Settings.model_construct(
         configured_public_url=PUBLIC_URL, images_allowed=(), images_denied=("denied.test/*",), replicas_max=50
     )
     app = main.web(database, configured, sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES)))
     async with database.transaction() as session:
-        session.add(tables.RuntimeRow(name="test", available=runtime_available, seen_at=main.now()))
+        await session.merge(tables.RuntimeRow(name="test", available=runtime_available, seen_at=main.now()))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL, timeout=30) as http:
         yield Slipway(database, http)

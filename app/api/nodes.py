@@ -1,5 +1,6 @@
 """The nodes of the graph: everything that has an id. Each field says where its value comes from; see `fields`."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -77,15 +78,17 @@ async def spoken_grants(info: Info, root: Node, table: Any, on: str) -> list[Gra
     loaders = info.context.loaders
     if not root.listed and await loaders.role(type(root.row), root.row.id) is None:
         return []
-    found = []
-    for row in await loaders.children(table, on, root.row.id, "id"):
+
+    async def spoken(row: Any) -> Grant:
         subject: Any = values.Everyone(label="Everyone")
         if row.user_id is not None:
             subject = node(await loaders.row(tables.UserRow, row.user_id))
         elif row.group_name is not None:
             subject = values.Group(name=row.group_name)
-        found.append(Grant(subject=subject, role=row.role))
-    return found
+        return Grant(subject=subject, role=row.role)
+
+    # At once, so that all users are read in one statement.
+    return await asyncio.gather(*map(spoken, await loaders.children(table, on, root.row.id, "id")))
 
 
 async def spoken_tags(info: Info, table: Any, on: str, thing_id: UUID) -> list[values.Tag]:
