@@ -108,6 +108,8 @@ async def _change(
     rows: Any = select(table).where(getattr(table, on) == thing_id)
     existing = (await session.exec(rows)).all()
     issues = validation.Issues()
+    issues.count("grants", changes, 1, validation.GRANTS_MAXIMUM)
+    issues.raise_if_any()
     await _check(session, issues, changes)
     named = [(each.subject, each.role) for each in changes if each.subject is not None]
     roles: dict[tuple[UUID | None, str | None], Role] = {
@@ -130,8 +132,6 @@ async def _change(
 
 
 async def _check(session: AsyncSession, issues: validation.Issues, changes: Sequence[GrantChange]) -> None:
-    if not issues.count("grants", changes, 1, validation.GRANTS_MAXIMUM):
-        return
     named = [(f"grants[{position}]", each.subject) for position, each in enumerate(changes)]
     asked = [subject for _, subject in named if subject is not None]
     user, group = tables.UserRow, tables.GroupRow
