@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
@@ -54,13 +55,17 @@ class Timing:
     longest_retry_seconds: float = 30.0
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass
 class Claimed:
     """A workload in the hands of this reconciler, until `act_until` on the monotonic clock."""
 
     row: tables.WorkloadRow
-    specification: specification.Specification
     act_until: float
+
+    @functools.cached_property
+    def specification(self) -> specification.Specification:
+        """What the row's workload runs."""
+        return specification.from_json(self.row.specification)
 
 
 class Cycle:
@@ -94,18 +99,21 @@ class Cycle:
         Those about which there is nothing to say or do, the most by far, cost one statement together.
         """
         act_until = time.monotonic() + self.timing.act_within_seconds
-        claimed = [Claimed(row, specification.from_json(row.specification), act_until) for row in rows]
+        claimed = [Claimed(row, act_until) for row in rows]
         try:
             observations = await self.runtime.observe([row.id for row in rows])
         except Exception as error:  # noqa: BLE001  # a driver that breaks must not end the reconciling
-            await self._all(claimed, done, [self._after(each, error) for each in claimed])
+            if isinstance(error, RuntimeUnavailable) or len(rows) == 1:
+                await self._all(claimed, done, [self._after(each, error) for each in claimed])
+            else:  # one of them may be to blame
+                await asyncio.gather(*(self.run([row], done) for row in rows))
             return
         plans: list[tuple[Claimed, Plan]] = []
         failed: list[tuple[Claimed, Exception]] = []
         for each in claimed:
             try:
                 plans.append((each, self._plan(each, observations.get(each.row.id))))
-            except Exception as error:  # noqa: BLE001  # one bad row must not keep the others
+            except Exception as error:  # noqa: BLE001  # the same
                 failed.append((each, error))
         idle = [(each, plan) for each, plan in plans if not plan.acts and not _differs(each.row, plan)]
         busy = [(each, plan) for each, plan in plans if plan.acts or _differs(each.row, plan)]

@@ -71,6 +71,7 @@ class Reconciler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._opened = False
+        self._has_more = False
 
     async def run(self) -> None:
         """Reconcile until cancelled. What the runtime holds by itself ends then, and is wanted again at the next start.
@@ -197,7 +198,8 @@ class Reconciler:
     async def _claim(self) -> bool:
         """Claim what is due, and have it worked on. Answers whether there may be more."""
         limit = min(BATCH_MAXIMUM, BUSY_MAXIMUM - len(self._busy))
-        if limit <= 0:
+        self._has_more = limit <= 0
+        if self._has_more:
             return False
         woken = self._woken - self._busy
         self._woken -= woken
@@ -230,7 +232,7 @@ class Reconciler:
     def _done(self, workload_id: UUID, delay: float | None) -> None:
         """Someone has let go of a workload: look again in time, or at once where something has happened meanwhile."""
         self._busy.discard(workload_id)
-        if workload_id in self._woken:
+        if workload_id in self._woken or self._has_more:
             self._wakeup.set()
         timer = self._timers.pop(workload_id, None)
         if timer is not None:
