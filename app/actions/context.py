@@ -22,6 +22,7 @@ KINDS = {
     tables.ArtifactRow: ids.Kind.ARTIFACT,
     tables.WorkloadRow: ids.Kind.WORKLOAD,
     tables.CredentialRow: ids.Kind.CREDENTIAL,
+    tables.ApiTokenRow: ids.Kind.API_TOKEN,
 }
 
 

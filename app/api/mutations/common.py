@@ -5,25 +5,32 @@ from uuid import UUID
 
 import strawberry
 
-from app.actions.context import Context
+from app.actions import context
 from app.api import fields
 from app.api.context import Info
 from app.api.payloads import DeletePayload
-from app.domain import ids
+from app.domain import errors, ids
 
 Input = TypeVar("Input")
 Given = Annotated[Input, strawberry.argument(description="What to do, and to what.")]
 
 
-def acting(info: Info) -> Context:
+def acting(info: Info) -> context.Context:
     """What the action is given. What was read before it is forgotten."""
     info.context.loaders.clear()
     return info.context.acting
 
 
 async def spoken(info: Info, table: Any, row_id: UUID) -> Any:
-    """A thing as it is after the action."""
-    return fields.node(await info.context.loaders.row(table, row_id))
+    """A thing as it is after the action.
+
+    Raises:
+        errors.NotFound: somebody deleted it right after the action.
+    """
+    row = await info.context.loaders.row(table, row_id)
+    if row is None:
+        raise errors.NotFound(ids.encode(context.KINDS[table], row_id))
+    return fields.node(row)
 
 
 def deleted(things: list[tuple[ids.Kind, UUID]]) -> DeletePayload:
