@@ -198,12 +198,12 @@ def _common(given: RepositoryFilter | ArtifactFilter | WorkloadFilter) -> filter
         created_by = tuple(
             read_id(f"filter.createdBy[{position}]", ids.Kind.USER, text) for position, text in enumerate(created_by)
         )
-    tags = enumerate(read_list("filter.tags", given.tags) or ())
+    tags = read_list("filter.tags", given.tags)
     search = given.search
     return filters.Filter(
         search=None if search is None else read_text("filter.search", search, validation.SEARCH_MAXIMUM_LENGTH),
         created_by=created_by,
-        tags=tuple(tag.read(f"filter.tags[{position}]") for position, tag in tags),
+        tags=None if tags is None else tuple(tag.read(f"filter.tags[{at}]") for at, tag in enumerate(tags)),
         created_at=None if given.created_at is None else given.created_at.read(),
     )
 

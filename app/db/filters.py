@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from app.db import access, tables
 from app.db.lists import Order, among, read_number, read_text, read_time
-from app.domain import enums, ids, lifecycle
+from app.domain import enums, ids, lifecycle, references
 from app.domain.people import Viewer
 
 Conditions = tuple[ColumnElement[bool], ...]
@@ -39,7 +39,7 @@ class Filter:
 
     search: str | None = None
     created_by: tuple[UUID, ...] | None = None
-    tags: tuple[TagMatch, ...] = ()
+    tags: tuple[TagMatch, ...] | None = None
     type: tuple[enums.ArtifactType, ...] | None = None
     status: tuple[Any, ...] | None = None
     created_at: TimeRange | None = None
@@ -128,7 +128,9 @@ def _common(row: Any, kind: ids.Kind, tag: Any, on: str, wanted: Filter) -> Sequ
         found.append(_found_in(wanted.search, kind, row.id, row.name, row.description))
     if wanted.created_by is not None:
         found.append(among(row.created_by_id, wanted.created_by))
-    for match in wanted.tags:
+    if wanted.tags == ():
+        found.append(false())
+    for match in wanted.tags or ():
         asked = and_(getattr(tag, on) == row.id, tag.name == match.name)
         found.append(exists().where(asked if match.values is None else and_(asked, tag.value.in_(match.values))))
     for column, span in ((row.created_at, wanted.created_at), (row.updated_at, wanted.updated_at)):
@@ -149,9 +151,10 @@ def _found_in(search: str, kind: ids.Kind, thing_id: Any, *texts: Any) -> Column
 def _has_image(artifact_id: Any, image: str) -> ColumnElement[bool]:
     """A container whose image is this: the whole reference, its name without tag and digest, or its digest."""
     container = tables.ContainerRow
-    matches = or_(
-        col(container.image_uri) == image, col(container.image_name) == image, col(container.image_digest) == image
-    )
+    places: list[Any] = [col(container.image_uri), col(container.image_name), col(container.image_digest)]
+    if references.is_digest(image):
+        places.append(func.split_part(container.image_uri, "@", 2))  # as a draft writes it, before it is pinned
+    matches = or_(*(place == image for place in places))
     return artifact_id.in_(select(container.artifact_id).where(matches))  # type: ignore[no-any-return]
 
 

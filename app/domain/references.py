@@ -69,6 +69,11 @@ def name_of(text: str) -> str:
     return text if isinstance(reference, str) else reference.name
 
 
+def is_digest(text: str) -> bool:
+    """Whether this is what may stand behind the '@' of a reference."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def refused_by(text: str, allowed: Sequence[str], denied: Sequence[str]) -> str | None:
     """Why the configured patterns refuse this image; None where they let it in.
 
