@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
-from tests import harness
+from tests import conftest, harness
+from tests.api import reference
 
 
 @pytest.fixture
@@ -30,3 +32,13 @@ async def grace(slipway: harness.Slipway) -> harness.Client:
 async def root(slipway: harness.Slipway) -> harness.Client:
     """An administrator."""
     return await slipway.user("root", admin=True)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def lists_world(postgresql_dsn: str, template_database: str) -> AsyncIterator[reference.World]:
+    """Rows to list, built once for a module: nothing changes them."""
+    name = "lists"
+    await conftest.execute(postgresql_dsn, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY FILE_COPY")
+    async with harness.serving(conftest.database_dsn(postgresql_dsn, name)) as slipway:
+        yield await reference.build(slipway)
+    await conftest.execute(postgresql_dsn, f"DROP DATABASE {name} WITH (FORCE)")
