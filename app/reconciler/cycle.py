@@ -168,9 +168,11 @@ class Cycle:
                 break
             if _differs(claimed.row, plan) and not await self._record(claimed, plan, KEEP):
                 return await self._let_go(claimed, 0.0)
-            if time.monotonic() > claimed.act_until:
+            left = claimed.act_until - time.monotonic()
+            if left <= 0:
                 return await self._let_go(claimed, 0.0)
-            await self._act(claimed, plan)
+            async with asyncio.timeout(left):
+                await self._act(claimed, plan)
             asked = (plan.remove, plan.runs)
             observed = await self.runtime.observe([claimed.row.id])
             plan = self._plan(claimed, observed.get(claimed.row.id))
@@ -193,13 +195,11 @@ class Cycle:
 
     async def _act(self, claimed: Claimed, plan: Plan) -> None:
         row = claimed.row
-        async with asyncio.timeout(self.timing.act_within_seconds):
-            if plan.remove:
-                await self.runtime.remove(row.id)
-            elif plan.runs is not None:
-                starts = any(plan.runs.values())
-                containers = await self._containers(claimed) if starts else ()
-                await self.runtime.apply(WantedWorkload(row.id, row.launch, containers, plan.runs))
+        if plan.remove:
+            await self.runtime.remove(row.id)
+        elif plan.runs is not None:
+            containers = await self._containers(claimed) if any(plan.runs.values()) else ()
+            await self.runtime.apply(WantedWorkload(row.id, row.launch, containers, plan.runs))
 
     async def _containers(self, claimed: Claimed) -> tuple[WantedContainer, ...]:
         row = claimed.row

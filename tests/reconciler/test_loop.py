@@ -433,5 +433,5 @@ async def test_a_thousand_workloads_that_do_not_change_cost_next_to_nothing(worl
         event.listen(connections, "before_cursor_execute", note)
         await asyncio.sleep(2.0)  # nothing happens: that is what is measured
         event.remove(connections, "before_cursor_execute", note)
-    assert len(statements) <= 10, statements
+    assert len(statements) <= 20, statements
     assert len(engine.starts) == 1
