@@ -45,15 +45,20 @@ async def in_line(slipway: Slipway, table: Any, row_id: str, *calls: Call) -> li
     So each has read all that it reads without the lock, and must decide on what the one before it left.
     """
     tasks: list[asyncio.Future[Result]] = []
-    async with slipway.session() as session, slipway.session() as observer, asyncio.timeout(20):
+    async with slipway.session() as session:
         await session.exec(select(table.id).where(col(table.id) == uuid(row_id)).with_for_update())
-        connection = await observer.connection()
         for each in calls:
             tasks.append(asyncio.ensure_future(each()))
-            while (await connection.execute(_WAITING)).scalar_one() < len(tasks):
-                await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
-                await asyncio.sleep(0.002)
+            await until_waiting(slipway, len(tasks))
     return list(await asyncio.gather(*tasks))
+
+
+async def until_waiting(slipway: Slipway, count: int) -> None:
+    """Return when so many connections wait for a lock."""
+    async with slipway.database.read() as session, asyncio.timeout(20):
+        connection = await session.connection()
+        while (await connection.execute(_WAITING)).scalar_one() < count:
+            await asyncio.sleep(0.002)
 
 
 async def drafts(slipway: Slipway, like: Mapping[str, Any], count: int) -> list[str]:
