@@ -156,7 +156,7 @@ async def world(postgresql_dsn: str, template_database: str) -> AsyncIterator[Wo
 
 
 async def fill(slipway: Slipway, ada: Client) -> None:
-    """Thirty repositories, each with a locked artifact that runs twice, and a clone of it under test."""
+    """Thirty repositories, each with a locked artifact that runs, and a clone of it under test."""
     users = [await slipway.user(f"user-{number}", groups=("ml", f"group-{number}")) for number in range(4)]
     grants: list[dict[str, Any]] = [{"user": await user_id(each), "role": "VIEWER"} for each in users]
     grants += [{"group": "ml", "role": "EDITOR"}, {"everyone": True, "role": "VIEWER"}]
@@ -164,7 +164,6 @@ async def fill(slipway: Slipway, ada: Client) -> None:
     probe = {"path": "/"}
     for number in range(max(PARENTS)):
         await slipway.user(f"more-{number}")
-        await slipway.user("ada")
         key = await credential(ada, f"key-{number}")
         pointing = {"name": "KEY", "type": "CREDENTIAL", "credentialId": key, "field": "key"}
         container = harness.container(
@@ -175,7 +174,6 @@ async def fill(slipway: Slipway, ada: Client) -> None:
         artifact = await harness.new_artifact(ada, f"artifact-{number}", tags=tags, spec=spec)
         await ada.mutate("updateRepository", repositoryId=artifact["repository"]["id"], tags=tags)
         service = await harness.deploy(ada, artifact["id"], tags=tags, environment=[pointing])
-        await harness.deploy(ada, artifact["id"], tags=tags)
         # Things have different numbers of grants, to different users.
         some = grants[number % 3 :]
         await share(ada, "Repository", artifact["repository"]["id"], *some)
