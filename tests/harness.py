@@ -229,3 +229,27 @@ async def dump(slipway: Slipway, *, without: tuple[str, ...] = ()) -> str:
         return "\n".join(lines)
     finally:
         await connection.close()
+
+
+async def credential(client: Client, name: str) -> str:
+    """A credential with the key "key"; answers its id."""
+    result = await client.mutate(
+        "createCredential",
+        "... on CredentialPayload { credential { id } }",
+        name=name,
+        values=[{"key": "key", "value": "secret"}],
+    )
+    found: str = result["credential"]["id"]
+    return found
+
+
+async def share(client: Client, kind: str, thing_id: str, *grants: dict[str, Any]) -> None:
+    """Change who may what."""
+    result = await client.mutate(f"share{kind}", id=thing_id, grants=list(grants))
+    assert result["__typename"].endswith("Payload"), result
+
+
+async def user_id(client: Client) -> str:
+    """The id of a client's user."""
+    found: str = (await client.run("{ viewer { id } }"))["viewer"]["id"]
+    return found

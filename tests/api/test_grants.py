@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests import harness
-from tests.api.test_visibility import credential, share, user_id
 from tests.harness import Client, Slipway
 
 
@@ -94,7 +93,7 @@ async def viewer(slipway: Slipway) -> Client:
 async def subject_of(kind: str, viewer: Client) -> dict[str, Any]:
     """The subject of a grant that reaches the viewer."""
     if kind == "user":
-        return {"user": await user_id(viewer)}
+        return {"user": await harness.user_id(viewer)}
     return {"group": "ml"} if kind == "group" else {"everyone": True}
 
 
@@ -104,9 +103,9 @@ SUBJECTS = ("user", "group", "everyone")
 async def share_all(ada: Client, world: World, subject: Mapping[str, Any], role: str | None = "VIEWER") -> None:
     """Share what the names of the branches say."""
     grant = {**subject, "role": role}
-    await share(ada, "Repository", world.whole.repository, grant)
-    await share(ada, "Artifact", world.by_artifact.locked, grant)
-    await share(ada, "Workload", world.by_workload.services[0], grant)
+    await harness.share(ada, "Repository", world.whole.repository, grant)
+    await harness.share(ada, "Artifact", world.by_artifact.locked, grant)
+    await harness.share(ada, "Workload", world.by_workload.services[0], grant)
 
 
 LISTS = """{
@@ -407,12 +406,12 @@ async def test_the_strongest_role_counts(ada: Client, viewer: Client) -> None:
         given = [subjects[(turn + level) % 3] for level in range(3)]
         for (kind, thing), subject, role in zip(things.items(), given, roles, strict=True):
             rest = [{**each, "role": None} for each in subjects if each != subject]
-            await share(ada, kind, thing, {**subject, "role": role}, *rest)
+            await harness.share(ada, kind, thing, {**subject, "role": role}, *rest)
         found = await viewer.run(document, r=home.repository, a=home.locked, w=home.services[0])
         expected = [max(roles[: level + 1], key=RANKS.__getitem__) for level in range(3)]
         assert [found[each]["viewerRole"] for each in ("repository", "artifact", "workload")] == expected, roles
-    await share(ada, "Repository", home.repository, *({**each, "role": "VIEWER"} for each in subjects[:2]))
-    await share(ada, "Repository", home.repository, {**subjects[2], "role": "EDITOR"})
+    await harness.share(ada, "Repository", home.repository, *({**each, "role": "VIEWER"} for each in subjects[:2]))
+    await harness.share(ada, "Repository", home.repository, {**subjects[2], "role": "EDITOR"})
     assert (await viewer.run("{ repositories { nodes { viewerRole } } }"))["repositories"]["nodes"] == [
         {"viewerRole": "EDITOR"}
     ]
@@ -447,14 +446,14 @@ async def test_an_email_is_for_oneself_and_administrators(slipway: Slipway, ada:
 @pytest.mark.parametrize("kind", SUBJECTS)
 async def test_credentials_are_seen_by_role(ada: Client, viewer: Client, grace: Client, kind: str) -> None:
     subject = await subject_of(kind, viewer)
-    first, second = await credential(ada, "first"), await credential(ada, "second")
+    first, second = await harness.credential(ada, "first"), await harness.credential(ada, "second")
     seen = """{ credentials { totalCount nodes { id name keys viewerRole
       usedBy { totalCount } actions { action available } } } }"""
     assert (await viewer.run(seen))["credentials"] == {"totalCount": 0, "nodes": []}
     may = {"VIEWER": [], "EDITOR": ["ROTATE"], "OWNER": ["ROTATE", "SHARE", "DELETE"]}
     rotation = {"credentialId": first, "values": [{"key": "key", "value": "new"}]}
     for role, available in may.items():
-        await share(ada, "Credential", first, {**subject, "role": role})
+        await harness.share(ada, "Credential", first, {**subject, "role": role})
         found = (await viewer.run(seen))["credentials"]
         assert found["totalCount"] == 1
         [node] = found["nodes"]
@@ -468,36 +467,14 @@ async def test_credentials_are_seen_by_role(ada: Client, viewer: Client, grace: 
         assert unseen["__typename"] == "NotFound"
         others = (await grace.run(seen))["credentials"]["totalCount"]
         assert others == (1 if kind == "everyone" else 0)
-    await share(ada, "Credential", first, {**subject, "role": None})
+    await harness.share(ada, "Credential", first, {**subject, "role": None})
     assert (await viewer.run(seen))["credentials"]["totalCount"] == 0
-
-
-async def test_a_viewer_of_an_artifact_sees_the_field_and_not_the_credential(ada: Client, viewer: Client) -> None:
-    key = await credential(ada, "key")
-    pointing = {"name": "KEY", "type": "CREDENTIAL", "credentialId": key, "field": "key"}
-    artifact = await harness.new_artifact(ada, spec=harness.spec(harness.container(environmentVars=[pointing])))
-    await share(ada, "Artifact", artifact["id"], {"group": "ml", "role": "EDITOR"})
-    document = (
-        """query ($id: ID!) { artifact(id: $id) { containers { environmentVars { field credential { id } } } } }"""
-    )
-
-    async def seen() -> dict[str, Any]:
-        [container] = (await viewer.run(document, id=artifact["id"]))["artifact"]["containers"]
-        [variable] = container["environmentVars"]
-        found: dict[str, Any] = variable
-        return found
-
-    assert await seen() == {"field": "key", "credential": None}
-    await share(ada, "Credential", key, {"group": "ops", "role": "VIEWER"})
-    assert await seen() == {"field": "key", "credential": {"id": key}}
-    await share(ada, "Credential", key, {"group": "ops", "role": None})
-    assert await seen() == {"field": "key", "credential": None}
 
 
 async def test_groups_are_those_one_is_in(slipway: Slipway, ada: Client, viewer: Client) -> None:
     home = await branch(ada, "home")
     ops = await slipway.user("hedy", groups=("ops",))
-    await share(ada, "Repository", home.repository, {"group": "ml", "role": "VIEWER"})
+    await harness.share(ada, "Repository", home.repository, {"group": "ml", "role": "VIEWER"})
     assert (await viewer.run("{ repositories { totalCount } }"))["repositories"]["totalCount"] == 1
     assert (await ops.run("{ repositories { totalCount } }"))["repositories"]["totalCount"] == 0
     await slipway.user("hedy", groups=("ml",))

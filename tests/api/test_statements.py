@@ -10,7 +10,6 @@ import pytest_asyncio
 
 from tests import conftest, harness
 from tests.api import walk
-from tests.api.test_visibility import credential, share, user_id
 from tests.harness import Client, Slipway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -158,13 +157,13 @@ async def world(postgresql_dsn: str, template_database: str) -> AsyncIterator[Wo
 async def fill(slipway: Slipway, ada: Client) -> None:
     """Thirty repositories, each with a locked artifact that runs, and a clone of it under test."""
     users = [await slipway.user(f"user-{number}", groups=("ml", f"group-{number}")) for number in range(4)]
-    grants: list[dict[str, Any]] = [{"user": await user_id(each), "role": "VIEWER"} for each in users]
+    grants: list[dict[str, Any]] = [{"user": await harness.user_id(each), "role": "VIEWER"} for each in users]
     grants += [{"group": "ml", "role": "EDITOR"}, {"everyone": True, "role": "VIEWER"}]
     tags = [{"name": "team", "value": "ml"}, {"name": "stage", "value": "test"}]
     probe = {"path": "/"}
     for number in range(max(PARENTS)):
         await slipway.user(f"more-{number}")
-        key = await credential(ada, f"key-{number}")
+        key = await harness.credential(ada, f"key-{number}")
         pointing = {"name": "KEY", "type": "CREDENTIAL", "credentialId": key, "field": "key"}
         container = harness.container(
             environmentVars=[pointing, {"name": "PLAIN", "value": "x"}], startupProbe=probe, livenessProbe=probe
@@ -176,10 +175,10 @@ async def fill(slipway: Slipway, ada: Client) -> None:
         service = await harness.deploy(ada, artifact["id"], tags=tags, environment=[pointing])
         # Things have different numbers of grants, to different users.
         some = grants[number % 3 :]
-        await share(ada, "Repository", artifact["repository"]["id"], *some)
-        await share(ada, "Artifact", artifact["id"], *some)
-        await share(ada, "Workload", service["id"], *some)
-        await share(ada, "Credential", key, *some)
+        await harness.share(ada, "Repository", artifact["repository"]["id"], *some)
+        await harness.share(ada, "Artifact", artifact["id"], *some)
+        await harness.share(ada, "Workload", service["id"], *some)
+        await harness.share(ada, "Credential", key, *some)
         clone = await ada.mutate("cloneArtifact", harness.ARTIFACT, artifactId=artifact["id"])
         await harness.start_test(ada, clone["artifact"]["id"])
 
@@ -303,7 +302,7 @@ async def test_a_deep_page_costs_what_the_first_does(world: World, name: str) ->
 async def test_filters_and_orders_cost_no_statement_of_their_own(world: World) -> None:
     known: dict[str, list[Any]] = {
         "search": ["artifact"],
-        "createdBy": [[await user_id(world.ada)]],
+        "createdBy": [[await harness.user_id(world.ada)]],
         "tags": [[{"name": "team"}, {"name": "stage", "values": ["test"]}]],
         "image": ["docker.io/library/python"],
         "repositoryId": [(await world.ada.run("{ repositories { nodes { id } } }"))["repositories"]["nodes"][0]["id"]],

@@ -29,30 +29,6 @@ class World:
         return [MARK, *self.digests, *(each for many in self.ids.values() for each in many)]
 
 
-async def credential(client: Client, name: str) -> str:
-    """A credential with the key "key"; answers its id."""
-    result = await client.mutate(
-        "createCredential",
-        "... on CredentialPayload { credential { id } }",
-        name=name,
-        values=[{"key": "key", "value": "secret"}],
-    )
-    found: str = result["credential"]["id"]
-    return found
-
-
-async def share(client: Client, kind: str, thing_id: str, *grants: dict[str, Any]) -> None:
-    """Change who may what."""
-    result = await client.mutate(f"share{kind}", id=thing_id, grants=list(grants))
-    assert result["__typename"].endswith("Payload"), result
-
-
-async def user_id(client: Client) -> str:
-    """The id of a client's user."""
-    found: str = (await client.run("{ viewer { id } }"))["viewer"]["id"]
-    return found
-
-
 def marked_container(**given: Any) -> dict[str, Any]:
     """A container in which everything bears the mark."""
     probe = {"path": f"/{MARK}", "headers": [{"name": f"X-{MARK}", "value": MARK}]}
@@ -63,7 +39,7 @@ def marked_container(**given: Any) -> dict[str, Any]:
 
 async def build(ada: Client) -> World:
     """A repository with a draft under test, a locked artifact that is deployed, a clone, credentials and tokens."""
-    first, second = await credential(ada, f"{MARK}-key"), await credential(ada, f"{MARK}-other")
+    first, second = await harness.credential(ada, f"{MARK}-key"), await harness.credential(ada, f"{MARK}-other")
     variables = [
         {"name": f"{MARK}_PLAIN", "value": MARK},
         {"name": f"{MARK}_KEY", "type": "CREDENTIAL", "credentialId": first, "field": "key"},
@@ -82,7 +58,7 @@ async def build(ada: Client) -> World:
     token = await ada.mutate("createApiToken", "... on CreateApiTokenPayload { token { id } }", label=f"{MARK}-token")
     artifacts = [locked, draft, clone["artifact"]]
     return World(
-        owner_id=await user_id(ada),
+        owner_id=await harness.user_id(ada),
         ids={
             "Repository": [repository_id],
             "Artifact": [each["id"] for each in artifacts],
@@ -157,9 +133,9 @@ async def own(world: World, ada: Client, grace: Client) -> dict[str, str]:
     """What the stranger has, by type: tied to ada's things as closely as it can be without a role on any."""
     foreign = world.ids["Credential"][0]
     everyone = {"everyone": True, "role": "VIEWER"}
-    await share(ada, "Credential", foreign, everyone)
-    mine = await credential(grace, "mine")
-    await share(grace, "Credential", mine, everyone)
+    await harness.share(ada, "Credential", foreign, everyone)
+    mine = await harness.credential(grace, "mine")
+    await harness.share(grace, "Credential", mine, everyone)
     pointing = {"name": "A", "type": "CREDENTIAL", "credentialId": foreign, "field": "key"}
     owned = {"name": "B", "type": "CREDENTIAL", "credentialId": mine, "field": "key"}
     artifact = await harness.new_artifact(
@@ -170,8 +146,8 @@ async def own(world: World, ada: Client, grace: Client) -> dict[str, str]:
     await harness.deploy(ada, world.ids["Artifact"][0], name=f"{MARK}-second", environment=used)
     await ada.mutate("setEnvironmentVariables", containerId=world.ids["Container"][1], variables=used)
     taken = {"everyone": True, "role": None}
-    await share(ada, "Credential", foreign, taken)
-    await share(grace, "Credential", mine, taken)
+    await harness.share(ada, "Credential", foreign, taken)
+    await harness.share(grace, "Credential", mine, taken)
     tokens = (await grace.run("{ apiTokens { id } }"))["apiTokens"]
     return {
         "Repository": artifact["repository"]["id"],
@@ -225,6 +201,29 @@ async def test_the_field_of_an_unseen_credential_still_answers(own: dict[str, st
         {"name": "A", "credential": None, **shared},
         {"name": "B", "credential": {"id": own["Credential"]}, **shared},
     ]
+
+
+async def test_a_viewer_of_an_artifact_sees_the_field_and_not_the_credential(slipway: Slipway, ada: Client) -> None:
+    viewer = await slipway.user("linus", groups=("ml", "ops"))
+    key = await harness.credential(ada, "key")
+    pointing = {"name": "KEY", "type": "CREDENTIAL", "credentialId": key, "field": "key"}
+    artifact = await harness.new_artifact(ada, spec=harness.spec(harness.container(environmentVars=[pointing])))
+    await harness.share(ada, "Artifact", artifact["id"], {"group": "ml", "role": "EDITOR"})
+    document = (
+        """query ($id: ID!) { artifact(id: $id) { containers { environmentVars { field credential { id } } } } }"""
+    )
+
+    async def seen() -> dict[str, Any]:
+        [container] = (await viewer.run(document, id=artifact["id"]))["artifact"]["containers"]
+        [variable] = container["environmentVars"]
+        found: dict[str, Any] = variable
+        return found
+
+    assert await seen() == {"field": "key", "credential": None}
+    await harness.share(ada, "Credential", key, {"group": "ops", "role": "VIEWER"})
+    assert await seen() == {"field": "key", "credential": {"id": key}}
+    await harness.share(ada, "Credential", key, {"group": "ops", "role": None})
+    assert await seen() == {"field": "key", "credential": None}
 
 
 # ───────────────────────────── mutations ─────────────────────────────
