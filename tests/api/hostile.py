@@ -44,7 +44,7 @@ STRINGS = [
     "../../../etc/passwd",
     Raw(r'"\ud83d\ude80"'),
 ]
-IDS = ["", "\0", LONG, "art_", "art_80000000000000000000000000", "art_7zzzzzzzzzzzzzzzzzzzzzzzzz", -1, Raw(DIGITS)]
+IDS = ["\0", LONG, "art_7zzzzzzzzzzzzzzzzzzzzzzzzz", "", "art_", "art_80000000000000000000000000", -1, Raw(DIGITS)]
 IDS += [f"{prefix}_0000000000000000000000000a" for prefix in ("rep", "wkl", "crd", "usr", "tok", "ctr", "evt", "rpl")]
 INTEGERS = [-1, 0, 2**31 - 1, -(2**31), Raw("1e9"), Raw(DIGITS), Raw(f"-{DIGITS}")]
 FLOATS = [-1, 0, 1e-320, Raw("1e400"), Raw("-1e400"), Raw(DIGITS)]
@@ -99,8 +99,8 @@ def variants(given: Any, good: Any, tried: set[tuple[str, str]]) -> Iterator[tup
     if not isinstance(given, GraphQLInputObjectType):
         return
     for name, field in given.fields.items():
-        # The same words mean the same wherever an input has them, but for ids: those name what it is about.
-        place = (given.name, name) if name in {"id", "name"} or name.endswith("Id") else ("", f"{name}: {field.type}")
+        # The same words mean the same wherever an input has them, but for names: containers have other ones.
+        place = (given.name if name == "name" else "", f"{name}: {field.type}")
         for value in values(field.type, tried, place):
             yield f".{name}", {**good, name: value}
         if name in good:
