@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import structlog
 import uvicorn
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.requests import Request
 
@@ -60,7 +63,12 @@ async def connected(settings: Settings, *, share: bool = False) -> AsyncIterator
             running = embedded.running_dsn(settings.data_directory) if share else None
             private = embedded.postgresql(settings.data_directory)
             dsn = running if running is not None else await stack.enter_async_context(private)
-        await migrate.upgrade(dsn)
+        try:
+            await migrate.upgrade(dsn)
+        except (OSError, RuntimeError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError) as error:
+            reason = str(getattr(error, "orig", error)).strip().partition("\n")[0] or type(error).__name__
+            named = reason.startswith("DATABASE_URL")
+            raise StartError(reason if named else f"DATABASE_URL: the database can't be used: {reason}") from None
         database = Database(dsn)
         stack.push_async_callback(database.close)
         yield database
@@ -70,7 +78,11 @@ def sealer(settings: Settings) -> sealing.Sealer:
     """What seals secrets: with the key from the environment, or with one from a file made on the first start."""
     if settings.encryption_key is not None:
         return sealing.Sealer(settings.encryption_key.get_secret_value())
-    return sealing.Sealer(sealing.key_from_file(_private(settings) / "encryption-key"))
+    try:
+        return sealing.Sealer(sealing.key_from_file(_private(settings) / "encryption-key"))
+    except (OSError, ValueError) as error:
+        message = f"SLIPWAY_ENCRYPTION_KEY is not set, and the key in the data directory can't be used: {error}"
+        raise StartError(message) from None
 
 
 def _private(settings: Settings) -> Path:
@@ -145,6 +157,13 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer) -> Starle
     return application(graphql=graphql, check_health=check_health, endpoints=endpoints, lifespan=lifespan)
 
 
+def _raise_file_limit() -> None:
+    """Each container that runs here costs a file descriptor, each connection another: take what the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` tells the operator where it is.
 
@@ -152,6 +171,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
         StartError: the address is taken, or the key can't be used.
     """
     configure_logging(settings.log_format)
+    _raise_file_limit()
     with _listen(settings) as listener:
         async with connected(settings) as database:
             seals = sealer(settings)
