@@ -37,7 +37,7 @@ def reconcile() -> None:
     """Reconcile workloads without serving the API: any number of these may run."""
     from app import main
 
-    _run(main.reconcile)
+    _run(lambda settings: main.reconcile(settings, typer.echo))
 
 
 @app.command()

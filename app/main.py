@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from app.actions import context as acting, people, sealing
+from app.actions import context as acting, credentials, people, sealing
 from app.api import schema
 from app.api.context import Context
 from app.api.loaders import Loaders
@@ -37,6 +37,7 @@ from app.web.application import application
 from app.web.endpoints import Endpoints
 from app.web.graphql import GraphQLApp
 
+BACKLOG = 2_048
 SHUTDOWN_TIMEOUT_SECONDS = 10
 RECONCILER_PATIENCE_SECONDS = 15
 
@@ -83,6 +84,24 @@ def sealer(settings: Settings) -> sealing.Sealer:
     except (OSError, ValueError) as error:
         message = f"SLIPWAY_ENCRYPTION_KEY is not set, and the key in the data directory can't be used: {error}"
         raise StartError(message) from None
+
+
+async def opened(database: Database, settings: Settings) -> sealing.Sealer:
+    """The same, once it is clear that it opens what this database holds.
+
+    Raises:
+        StartError: the credentials there are sealed with another key.
+    """
+    seals = sealer(settings)
+    try:
+        await credentials.check_key(database, seals)
+    except ValueError:
+        message = (
+            "SLIPWAY_ENCRYPTION_KEY: the credentials in this database are sealed with another key. Give every server "
+            "on one database the same key: that of the first, or what its data directory holds as `encryption-key`."
+        )
+        raise StartError(message) from None
+    return seals
 
 
 def _private(settings: Settings) -> Path:
@@ -174,7 +193,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     _raise_file_limit()
     with _listen(settings) as listener:
         async with connected(settings) as database:
-            seals = sealer(settings)
+            seals = await opened(database, settings)
             token = await _administrator(database, settings)
             config = uvicorn.Config(
                 web(database, settings, seals),
@@ -189,23 +208,25 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
                     await server.serve(sockets=[listener])
 
 
-async def reconcile(settings: Settings) -> None:
-    """Reconcile without serving, until told to stop."""
+async def reconcile(settings: Settings, say: Callable[[str], None]) -> None:
+    """Reconcile without serving, until told to stop. `say` tells the operator that it has begun."""
+    _raise_file_limit()
     configure_logging(settings.log_format)
     stop = asyncio.Event()
     async with connected(settings, share=True) as database:
         with _on_signals(stop.set):
-            async with reconciling(database, settings, sealer(settings)):
+            async with reconciling(database, settings, await opened(database, settings)):
+                say("Slipway reconciles. Ctrl-C stops it.")
                 await stop.wait()
 
 
 async def _administrator(database: Database, settings: Settings) -> str | None:
     """Make sure that an administrator has a token. Answers it where it is the server's own to show."""
     if settings.admin_token is not None:
-        await people.ensure_administrator(database, settings.admin_token.get_secret_value(), now())
+        await people.ensure_administrator(database, settings.admin_token.get_secret_value(), now(), configured=True)
         return None
     secret = sealing.secret_from_file(_private(settings) / "admin-token", sealing.new_token)
-    await people.ensure_administrator(database, secret, now())
+    await people.ensure_administrator(database, secret, now(), configured=False)
     return secret
 
 
@@ -224,6 +245,8 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        # At once: several may bind with SO_REUSEADDR, and only listening tells who has the port.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         message = (

@@ -36,7 +36,7 @@ _SECRET = frozenset({"DATABASE_URL", "SLIPWAY_ADMIN_TOKEN", "SLIPWAY_ENCRYPTION_
 """Variables whose value no message repeats: it is a secret, or may have one in it."""
 
 _NOT_FOR_THE_SERVER = frozenset(
-    {"SLIPWAY_WORKLOAD_ID", "SLIPWAY_ARTIFACT_ID", "SLIPWAY_ARTIFACT_VERSION", "SLIPWAY_TOKEN"}
+    {"SLIPWAY_WORKLOAD_ID", "SLIPWAY_ARTIFACT_ID", "SLIPWAY_ARTIFACT_VERSION", "SLIPWAY_INSTANCE", "SLIPWAY_TOKEN"}
 )
 """What Slipway sets for the workloads it runs, as it may be one of them itself, and what its clients keep theirs in."""
 

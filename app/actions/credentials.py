@@ -4,18 +4,38 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.actions import context as acting
 from app.actions.context import Context
+from app.actions.sealing import Sealer
 from app.db import access, reads, tables, writes
+from app.db.database import Database
 from app.domain import ids, lifecycle, validation
 from app.domain.enums import CredentialAction, EnvironmentVariableType, EventKind, Role
 from app.domain.people import Viewer
 from app.domain.specification import EnvironmentVariable, Specification
 
 CredentialValues = Sequence[tuple[str, str]]
+
+CHECK_ID = UUID(int=0)
+CHECK_TEXT = "slipway"
+
+
+async def check_key(database: Database, sealer: Sealer) -> None:
+    """Make sure that this is the key that the credentials of this database are sealed with; the first one given is.
+
+    Raises:
+        ValueError: it is another.
+    """
+    row = tables.EncryptionCheckRow
+    new = insert(row).values(id=1, sealed_text=sealer.seal(CHECK_ID, CHECK_TEXT, CHECK_TEXT))
+    async with database.transaction() as session:
+        await session.exec(new.on_conflict_do_nothing())
+        sealed = (await session.exec(select(row.sealed_text))).one()
+    sealer.open(CHECK_ID, CHECK_TEXT, sealed)
 
 
 async def create(context: Context, name: str, values: CredentialValues) -> UUID:

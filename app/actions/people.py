@@ -22,6 +22,7 @@ from app.domain.people import Viewer
 LAST_USED_PRECISION = timedelta(minutes=1)
 GROUPS_MAXIMUM = 100
 TOKENS_OF_ONE_USER_MAXIMUM = 200
+START_LINK_LABEL = "start-up link"
 FIXED_TOKEN_LABEL = "SLIPWAY_ADMIN_TOKEN"  # noqa: S105  the name of a setting, not a secret
 
 
@@ -130,19 +131,30 @@ async def issue_token(
         return _add_token(session, user_id, dataclasses.replace(new, label=label), now, actor_id=None)[1]
 
 
-async def ensure_administrator(database: Database, secret: str, now: datetime) -> None:
-    """Make this secret the token of the user `admin`, in the place of one that an earlier start was given."""
+async def ensure_administrator(database: Database, secret: str, now: datetime, *, configured: bool) -> None:
+    """Make this secret a token of the user `admin`.
+
+    One that is `configured` takes the place of that of an earlier start; one that a server has made for itself stands
+    beside those of other servers on the same database.
+
+    Raises:
+        errors.SlipwayError: it is the token of someone else, or one that can't do what an administrator's can.
+    """
     async with database.transaction() as session:
         user_id = await _ensure_user(session, "admin", now, admin=True)
         row = tables.ApiTokenRow
         digest = sealing.token_digest(secret)
-        known = await session.exec(select(row.id).where(col(row.secret_sha256) == digest))
-        if known.first() is not None:
+        known = (await session.exec(select(row).where(col(row.secret_sha256) == digest))).one_or_none()
+        if known is not None:
+            if known.user_id != user_id or known.read_only or known.expires_at is not None:
+                raise errors.SlipwayError(
+                    f"{FIXED_TOKEN_LABEL}: this is a token of another user, or a limited one: choose another secret."
+                )
             return
-        await session.exec(delete(row).where(col(row.user_id) == user_id, col(row.label) == FIXED_TOKEN_LABEL))
-        session.add(
-            row(id=writes.new_id(), user_id=user_id, label=FIXED_TOKEN_LABEL, secret_sha256=digest, created_at=now)
-        )
+        label = FIXED_TOKEN_LABEL if configured else START_LINK_LABEL
+        if configured:
+            await session.exec(delete(row).where(col(row.user_id) == user_id, col(row.label) == label))
+        session.add(row(id=writes.new_id(), user_id=user_id, label=label, secret_sha256=digest, created_at=now))
 
 
 async def _ensure_user(session: AsyncSession, username: str, now: datetime, *, admin: bool) -> UUID:

@@ -390,7 +390,7 @@ class Workload(Node):
 
     @strawberry.field(
         description="What its containers get: platform over workload over artifact. What comes from a credential is "
-        "masked."
+        "masked. The runtime `process` sets PORT to a free port of each replica in the place of the one shown."
     )
     async def environment(self, info: Info) -> list[values.EffectiveVariable]:
         """The variables of all containers."""

@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -36,6 +37,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import psutil
+import structlog
 
 STATE_DIRECTORY = Path("/var/lib/slipway")
 """Where root keeps what an unprivileged PostgreSQL must reach when its own place is out of reach."""
@@ -79,6 +81,9 @@ _SETTINGS = {
 _THROWAWAY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+_log = structlog.get_logger(__name__)
+
+
 class EmbeddedPostgresqlError(Exception):
     """The private PostgreSQL can't be started; the message is a sentence for whoever started the server."""
 
@@ -91,7 +96,7 @@ class User:
     gid: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Postgresql:
     """A PostgreSQL that runs: how to reach it, and how to end it."""
 
@@ -100,6 +105,18 @@ class Postgresql:
     process: psutil.Popen
     _lock: TextIO
     _socket_directory: Path
+    _cluster: Path
+    _launch_again: Callable[[], psutil.Popen]
+
+    def revive(self) -> None:
+        """Start it again, with the same DSN, after it has died; blocks until it takes connections.
+
+        Raises:
+            EmbeddedPostgresqlError: it does not come up.
+        """
+        _end_leftover(self._cluster)
+        self.process = self._launch_again()
+        _wait_until_ready(self._cluster, self.process)
 
     def stop(self) -> None:
         """Shut PostgreSQL down and wait for its end: a fast shutdown, and a harder one if that takes over 20 s."""
@@ -110,13 +127,34 @@ class Postgresql:
 
 
 @contextlib.asynccontextmanager
-async def postgresql(data_directory: Path, *, durable: bool = True) -> AsyncIterator[str]:
-    """Run PostgreSQL on `data_directory` for the length of the block; gives its DSN. Arguments and errors: `start`."""
+async def postgresql(
+    data_directory: Path, *, durable: bool = True, look_every_seconds: float = 1.0
+) -> AsyncIterator[str]:
+    """Run PostgreSQL on `data_directory` for the length of the block; gives its DSN. Arguments and errors: `start`.
+
+    One that dies meanwhile is started again.
+    """
     server = start(data_directory, durable=durable)
+    guard = asyncio.create_task(_keep_alive(server, look_every_seconds))
     try:
         yield server.dsn
     finally:
+        guard.cancel()
+        await asyncio.gather(guard, return_exceptions=True)
         await asyncio.to_thread(server.stop)
+
+
+async def _keep_alive(server: Postgresql, look_every_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(look_every_seconds)
+        if server.process.poll() is None:
+            continue
+        _log.warning("embedded_postgresql_died", exit_code=server.process.returncode)
+        try:
+            # In this thread, and so blocking: PostgreSQL ends with the thread that has started it.
+            server.revive()
+        except (EmbeddedPostgresqlError, OSError) as error:
+            _log.error("embedded_postgresql_does_not_start", reason=str(error))  # tried again
 
 
 def start(data_directory: Path, *, durable: bool = True) -> Postgresql:
@@ -146,11 +184,12 @@ def start(data_directory: Path, *, durable: bool = True) -> Postgresql:
             _check(cluster, user)
             _end_leftover(cluster)
             sockets = _socket_directory(cluster, user)
-            process = _launch(cluster, binaries, sockets, user, durable=durable)
+            launch = functools.partial(_launch, cluster, binaries, sockets, user, durable=durable)
+            process = launch()
             undo.callback(_end, process)
             _wait_until_ready(cluster, process)
             undo.pop_all()
-            return Postgresql(_dsn(sockets), process, lock, sockets)
+            return Postgresql(_dsn(sockets), process, lock, sockets, cluster, launch)
     except OSError as error:
         raise EmbeddedPostgresqlError(
             f"The embedded PostgreSQL can't be started in {data_directory}: {error}. "

@@ -341,7 +341,7 @@ class ProcessRuntime:
         finally:
             kept.close()
         if ended.signal is not None:
-            process.end(128 + ended.signal, KILLED, f"ended by {signal.Signals(ended.signal).name}")
+            process.end(128 + ended.signal, KILLED, f"ended by {_signal_name(ended.signal)}")
         elif ended.code is not None:
             process.end(ended.code, EXITED, f"exited with code {ended.code}")
         else:
@@ -380,6 +380,14 @@ def _observations(launch: _Launch) -> Iterator[ContainerObservation]:
             started_at=process.started_at,
             finished_at=process.finished_at,
         )
+
+
+def _signal_name(number: int) -> str:
+    """Most real-time signals have no name: signal(7)."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _why(command: str, error: keepers.StartError) -> str:

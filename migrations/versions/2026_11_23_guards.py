@@ -80,6 +80,10 @@ BEGIN
     IF TG_OP = 'UPDATE' AND OLD.status = 'TERMINATED' AND NEW.status <> 'TERMINATED' THEN
         RAISE EXCEPTION 'workloads: it has ended for good' USING ERRCODE = 'restrict_violation';
     END IF;
+    IF TG_OP = 'UPDATE' AND NEW.artifact_id = OLD.artifact_id
+        AND (NEW.specification <> OLD.specification OR NEW.digest <> OLD.digest) THEN
+        RAISE EXCEPTION 'workloads: it runs what it was started with' USING ERRCODE = 'restrict_violation';
+    END IF;
     -- Only where it matters: a mere change of status must not wait for the artifact's row.
     IF NEW.purpose = 'SERVICE'
         AND (TG_OP = 'INSERT' OR NEW.artifact_id <> OLD.artifact_id OR NEW.purpose <> OLD.purpose)
@@ -93,8 +97,19 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER guard_life BEFORE INSERT OR DELETE OR UPDATE OF status, purpose, artifact_id ON workloads
+CREATE TRIGGER guard_life BEFORE INSERT OR DELETE OR UPDATE OF status, purpose, artifact_id, specification, digest
+    ON workloads
     FOR EACH ROW EXECUTE FUNCTION slipway_guard_workload();
+
+CREATE FUNCTION slipway_guard_repository() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.last_version NOT IN (OLD.last_version, OLD.last_version + 1) THEN
+        RAISE EXCEPTION 'repositories: versions have no gaps' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard_versions BEFORE UPDATE OF last_version ON repositories
+    FOR EACH ROW EXECUTE FUNCTION slipway_guard_repository();
 
 CREATE FUNCTION slipway_release_credentials() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -121,6 +136,7 @@ CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON workloads
 """
 
 TRIGGERS = {
+    "repositories": ("guard_versions",),
     "containers": ("guard_locked", "guard_truncate"),
     "environment_variables": ("guard_locked", "guard_truncate"),
     "probes": ("guard_locked", "guard_truncate"),
@@ -133,6 +149,7 @@ FUNCTIONS = (
     "slipway_guard_container_part()",
     "slipway_guard_artifact()",
     "slipway_guard_workload()",
+    "slipway_guard_repository()",
     "slipway_release_credentials()",
     "slipway_artifact_is_locked(uuid)",
     "slipway_refuse()",

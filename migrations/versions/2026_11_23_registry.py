@@ -12,6 +12,13 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "encryption_checks",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sealed_text", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_encryption_checks_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_encryption_checks")),
+    )
+    op.create_table(
         "groups", sa.Column("name", sa.Text(), nullable=False), sa.PrimaryKeyConstraint("name", name=op.f("pk_groups"))
     )
     op.create_table(
@@ -553,6 +560,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("encryption_checks")
     op.drop_index(op.f("ix_workload_variables_credential_id"), table_name="workload_variables")
     op.drop_table("workload_variables")
     op.drop_index(op.f("ix_workload_tags_name_value"), table_name="workload_tags")

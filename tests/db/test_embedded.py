@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import os
 import pwd
@@ -164,11 +165,10 @@ async def test_a_postgresql_that_was_killed_itself_does_not_block_the_next_start
     killed = embedded.start(data_directory)
     await fetch(killed.dsn, "CREATE TABLE kept AS SELECT 7 AS n")
     os.kill(killed.process.pid, signal.SIGKILL)
+    assert killed.process.wait() == -signal.SIGKILL
     killed._lock.close()
 
     successor = start(data_directory)
-
-    assert killed.process.wait() == -signal.SIGKILL
 
     assert await fetch(successor.dsn, "SELECT n FROM kept") == 7
 
@@ -338,3 +338,19 @@ def test_reach_goes_by_the_mode_of_every_directory_above(data_directory: Path, m
 
     assert embedded.can_reach(data_directory / "deeper", embedded.User(12345, 12345)) is reachable
     assert embedded.can_reach(data_directory / "deeper", None) is True
+
+
+async def test_a_postgresql_that_dies_under_its_server_is_brought_back(data_directory: Path) -> None:
+    async with embedded.postgresql(data_directory, look_every_seconds=0.01) as dsn:
+        await fetch(dsn, "CREATE TABLE kept AS SELECT 7 AS n")
+        pid = int((data_directory / "postgresql" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+
+        async def kept() -> bool:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                return await fetch(dsn, "SELECT n FROM kept") == 7
+            return False
+
+        async with asyncio.timeout(20):
+            while not await kept():
+                await asyncio.sleep(0.02)

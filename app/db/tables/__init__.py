@@ -19,6 +19,7 @@ from app.db.tables.people import (
     CredentialGrantRow as CredentialGrantRow,
     CredentialRow as CredentialRow,
     CredentialValueRow as CredentialValueRow,
+    EncryptionCheckRow as EncryptionCheckRow,
     GroupMemberRow as GroupMemberRow,
     GroupRow as GroupRow,
     UserRow as UserRow,

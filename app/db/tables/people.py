@@ -73,6 +73,16 @@ class CredentialValueRow(SQLModel, table=True):
     sealed_value: bytes = Field(sa_type=LargeBinary)
 
 
+class EncryptionCheckRow(SQLModel, table=True):
+    """One row: a known text, sealed with the key that all credentials of this database are sealed with."""
+
+    __tablename__ = "encryption_checks"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    sealed_text: bytes = Field(sa_type=LargeBinary)
+
+
 class CredentialGrantRow(Grant, table=True):
     """A role on a credential."""
 
