@@ -54,8 +54,10 @@ class TestEnvironment:
         seen = await container(process_runtime, workload.id)
         assert seen.address is not None
         path = directory_of(process_runtime, workload)
-        await until(lambda: (path.with_name("main.log")).exists(), "it has printed")
-        text = path.with_name("main.log").read_text()
+        log = path.with_name("main.log")
+        # One NUL behind each of the seven: the log is there before all of it is.
+        await until(lambda: log.exists() and log.read_bytes().count(b"\0") == 7, "it has printed all")
+        text = log.read_text()
         printed = "".join(line.split(" ", 3)[3] + "\n" for line in text.splitlines()).rstrip("\n").rstrip("\0")
         place = process_runtime.directory.stat()
         assert dict(each.split("=", 1) for each in printed.split("\0")) == {
