@@ -29,6 +29,7 @@ from app.db import embedded, migrate, reads
 from app.db.database import Database
 from app.domain import planning
 from app.domain.people import Viewer
+from app.domain.traffic import Traffic
 from app.domain.validation import Limits
 from app.reconciler.loop import Reconciler
 from app.runtimes.process import ProcessRuntime
@@ -141,7 +142,7 @@ async def reconciling(database: Database, settings: Settings, seals: sealing.Sea
         await asyncio.gather(task, return_exceptions=True)
 
 
-def web(database: Database, settings: Settings, seals: sealing.Sealer) -> Starlette:
+def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: Traffic) -> Starlette:
     """The ASGI application over a database."""
     limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)
 
@@ -165,7 +166,7 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer) -> Starle
         async with database.read() as session:
             return await reads.addresses(session, workload_id, viewer)
 
-    endpoints = Endpoints(authenticate, find_addresses)
+    endpoints = Endpoints(authenticate, find_addresses, traffic)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -195,8 +196,9 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
         async with connected(settings) as database:
             seals = await opened(database, settings)
             token = await _administrator(database, settings)
+            traffic = Traffic()
             config = uvicorn.Config(
-                web(database, settings, seals),
+                web(database, settings, seals, traffic),
                 access_log=False,
                 server_header=False,
                 log_config=None,

@@ -15,6 +15,7 @@ from app import main, settings
 from app.actions import people, sealing
 from app.db import tables
 from app.db.database import Database
+from app.domain.traffic import Traffic
 
 PUBLIC_URL = "http://slipway.test"
 
@@ -156,7 +157,7 @@ async def serving(database_url: str, *, runtime_available: bool = True) -> Async
     configured = settings.Settings.model_construct(
         configured_public_url=PUBLIC_URL, images_allowed=(), images_denied=("denied.test/*",), replicas_max=50
     )
-    app = main.web(database, configured, sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES)))
+    app = main.web(database, configured, sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES)), Traffic())
     async with database.transaction() as session:
         await session.merge(tables.RuntimeRow(name="test", available=runtime_available, seen_at=main.now()))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

@@ -6,7 +6,6 @@ transport of the HTTP library: its client would keep the cookies of one caller f
 """
 
 import asyncio
-import collections
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.domain import ids
 from app.domain.people import Viewer
+from app.domain.traffic import Traffic
 from app.web.refusals import Refusal
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -60,12 +60,15 @@ class ClientLeft(Exception):
 
 
 class Endpoints:
-    """The ASGI application under /endpoints. Give its connections back with `close`."""
+    """The ASGI application under /endpoints. Give its connections back with `close`.
 
-    def __init__(self, authenticate: Authenticate, find_addresses: FindAddresses) -> None:
+    `traffic` tells others what is open to which replica.
+    """
+
+    def __init__(self, authenticate: Authenticate, find_addresses: FindAddresses, traffic: Traffic) -> None:
         self._authenticate = authenticate
         self._find_addresses = find_addresses
-        self._open: collections.Counter[tuple[str, int]] = collections.Counter()
+        self._traffic = traffic
         self._turn = 0
         self._transport = httpx.AsyncHTTPTransport(
             trust_env=False,
@@ -133,16 +136,11 @@ class Endpoints:
                 # The target goes out as it came in: as a part of the URL it would be put in order.
                 extensions={"timeout": TIMEOUTS, "target": path},
             )
-            self._open[host, port] += 1
-            try:
+            with self._traffic.open((host, port)):
                 answer = await self._ask(upstream)
                 if answer is not None:
                     await _stream(answer, send)
                     return
-            finally:
-                self._open[host, port] -= 1
-                if not self._open[host, port]:
-                    del self._open[host, port]
         raise Refusal(502, "ENDPOINT_UNREACHABLE", "No replica accepts connections, though they were ready just now.")
 
     async def _ask(self, upstream: httpx.Request) -> httpx.Response | None:
@@ -162,7 +160,7 @@ class Endpoints:
         self._turn += 1
         known = [(str(each["host"]), int(each["port"])) for each in addresses]
         turned = known[self._turn % len(known) :] + known[: self._turn % len(known)]
-        return sorted(turned, key=lambda each: self._open[each])
+        return sorted(turned, key=self._traffic.count)
 
 
 class _Client:

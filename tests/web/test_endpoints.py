@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain import ids
 from app.domain.people import Viewer
+from app.domain.traffic import Traffic
 from app.web.application import application
 from app.web.endpoints import Endpoints
 from tests.web import stub
@@ -125,6 +126,7 @@ class Slipway:
 
     def __init__(self) -> None:
         self.addresses: Sequence[Mapping[str, Any]] = []
+        self.traffic = Traffic()
         self.port = 0
 
     async def find_addresses(self, workload_id: UUID, viewer: Viewer) -> Sequence[Mapping[str, Any]] | None:
@@ -140,7 +142,7 @@ class Slipway:
 @pytest.fixture
 async def slipway(serve: Serve) -> AsyncIterator[Slipway]:
     server = Slipway()
-    endpoints = Endpoints(authenticate, server.find_addresses)
+    endpoints = Endpoints(authenticate, server.find_addresses, server.traffic)
 
     async def check_health() -> Mapping[str, Any]:
         return {}
@@ -412,8 +414,10 @@ class TestReplicas:
         [idle] = [each for each in replicas if not each.going_on]
         for _ in range(4):
             assert (await client.get(f"{PREFIX}/")).json()["name"] == idle.name
+        assert len(slipway.traffic.busy()) == 1
         busy.proceed.set()
         assert (await slow).text == "done"
+        await until(lambda: slipway.traffic.busy() == frozenset())
         for _ in range(4):
             await client.get(f"{PREFIX}/")
         assert (busy.asked, idle.asked) == (3, 6)
@@ -428,7 +432,7 @@ async def test_a_websocket_is_refused(slipway: Slipway) -> None:
     async def receive() -> Any:
         return {"type": "websocket.connect"}
 
-    endpoints = Endpoints(authenticate, slipway.find_addresses)
+    endpoints = Endpoints(authenticate, slipway.find_addresses, slipway.traffic)
     await endpoints({"type": "websocket", "path": f"{PREFIX}/"}, receive, send)
     await endpoints.close()
     assert [(each["type"], each["code"]) for each in messages] == [("websocket.close", 1008)]
