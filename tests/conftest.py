@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -11,10 +12,42 @@ import asyncpg
 import pytest
 
 from app.db import embedded, migrate
+from tests import engine
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - tmpfs: a clone takes 10 ms there, and on a busy disk 400
 _IN_MEMORY_MINIMUM_BYTES = 2**30
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs an engine where there is none, and say so: one line for each file."""
+    if not os.environ.get(engine.VARIABLE):
+        for item in items:
+            if item.get_closest_marker("docker"):
+                item.add_marker(pytest.mark.skip(reason=engine.ABSENT))
+
+
+@pytest.fixture(scope="session")
+def docker() -> engine.Docker:
+    """The engine for tests marked `docker`. They run beside each other: each names and labels its things uniquely
+    (`engine.unique`) and removes them (`Docker.remove_labelled`)."""
+    return engine.Docker(os.environ[engine.VARIABLE])
+
+
+@pytest.fixture(scope="session")
+def tiny_image(docker: engine.Docker) -> Iterator[str]:
+    """The name of an image of 2 MB, there for this process's tests: see `Docker.import_tiny`."""
+    name = f"slipway.test/{engine.unique('tiny')}:1"
+    docker.import_tiny(name)
+    yield name
+    docker.run("image", "rm", "--force", name)
+
+
+@pytest.fixture
+def own_engine() -> Iterator[engine.Engine]:
+    """An engine for one test marked `docker`, which may stop it and start it."""
+    with engine.running() as started:
+        yield started
 
 
 @pytest.fixture
