@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from app.db import embedded, migrate
-from tests import engine
+from tests import engine, registry
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - tmpfs: a clone takes 10 ms there, and on a busy disk 400
 _IN_MEMORY_MINIMUM_BYTES = 2**30
@@ -48,6 +48,13 @@ def own_engine() -> Iterator[engine.Engine]:
     """An engine for one test marked `docker`, which may stop it and start it."""
     with engine.running() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def image_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registry.Registry]:
+    """A docker-registry for all tests of this process that anyone may push to. Each test names its own repositories."""
+    with registry.running(tmp_path_factory.mktemp("registry")) as running:
+        yield running
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ import re
 from collections.abc import Sequence
 
 PATH_MAXIMUM_LENGTH = 255
+DOCKER_HUB = "docker.io"
+DEFAULT_TAG = "latest"
+_DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 _HOST_COMPONENT = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(
     rf"(?:{_HOST_COMPONENT}(?:\.{_HOST_COMPONENT})*|\[[a-fA-F0-9:]+\])(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII
@@ -34,6 +37,16 @@ class Reference:
     def name(self) -> str:
         """Host and path, without tag and digest."""
         return self.path if self.host is None else f"{self.host}/{self.path}"
+
+    @property
+    def registry(self) -> str:
+        """The registry that holds it, with its port where one is written: without a host that is Docker Hub."""
+        return DOCKER_HUB if self.host is None else registry_at(self.host)
+
+    @property
+    def repository(self) -> str:
+        """What its registry calls it: Docker Hub keeps names of one part under `library/`."""
+        return f"library/{self.path}" if self.registry == DOCKER_HUB and "/" not in self.path else self.path
 
 
 def parse(text: str) -> Reference | str:
@@ -61,6 +74,12 @@ def parse(text: str) -> Reference | str:
     if not _PATH.fullmatch(name):
         return "The path of an image is lowercase letters and digits, with single '.', '_', '__' or '-' between them."
     return Reference(host, name, tag or None, digest or None)
+
+
+def registry_at(host: str) -> str:
+    """What `Reference.registry` calls the registry that answers under this host and port."""
+    host = host.lower().removesuffix(":443")
+    return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
 
 
 def name_of(text: str) -> str:

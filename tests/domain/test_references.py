@@ -190,3 +190,25 @@ def test_denied_patterns_win_over_allowed_ones(
     text: str, allowed: list[str], denied: list[str], sentence: str | None
 ) -> None:
     assert references.refused_by(text, allowed, denied) == (None if sentence is None else f"{sentence} on this server.")
+
+
+@pytest.mark.parametrize(
+    ("text", "registry", "repository"),
+    [
+        ("python", "docker.io", "library/python"),
+        ("python:3.13", "docker.io", "library/python"),
+        ("team/app", "docker.io", "team/app"),
+        ("docker.io/python", "docker.io", "library/python"),
+        ("index.docker.io/team/app", "docker.io", "team/app"),
+        ("registry-1.docker.io/python", "docker.io", "library/python"),
+        ("registry.example/app", "registry.example", "app"),
+        ("Registry.Example:5000/team/app:1", "registry.example:5000", "team/app"),
+        ("registry.example:443/app", "registry.example", "app"),
+        ("localhost/app", "localhost", "app"),
+        (f"[::1]:5000/app@sha256:{HEX64}", "[::1]:5000", "app"),
+    ],
+)
+def test_each_image_has_a_registry_and_a_name_there(text: str, registry: str, repository: str) -> None:
+    reference = references.parse(text)
+    assert isinstance(reference, Reference)
+    assert (reference.registry, reference.repository) == (registry, repository)
