@@ -34,7 +34,8 @@ ENV PATH=/opt/slipway/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     SLIPWAY_HOST=0.0.0.0 \
     SLIPWAY_DATA_DIR=/var/lib/slipway
-USER slipway
+# By number, as Kubernetes' runAsNonRoot asks for.
+USER 10001:10001
 WORKDIR /var/lib/slipway
 VOLUME /var/lib/slipway
 EXPOSE 8000

@@ -31,6 +31,7 @@ ABSENT: Final = f"no Docker engine: {VARIABLE} names none, and `python3 -m tests
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
+FAMILY_SECONDS: Final = 15.0
 COMMAND_SECONDS: Final = 120.0
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - tmpfs: a container starts in 0.3 s there, and on a busy disk in seconds
@@ -69,15 +70,19 @@ class Docker:
 
     host: str
 
-    def run(self, *arguments: str, stdin: bytes | None = None) -> str:
+    def run(self, *arguments: str, stdin: bytes | None = None, timeout_seconds: float = COMMAND_SECONDS) -> str:
         """The output of one `docker` command, without the space around it; its complaints are the error's note.
 
         Raises:
             subprocess.CalledProcessError: It failed.
-            subprocess.TimeoutExpired: It took longer than two minutes.
+            subprocess.TimeoutExpired: It took too long.
         """
         command = ["docker", "--host", self.host, *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=COMMAND_SECONDS, check=False)
+        # Debian's command line has no BuildKit.
+        environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+        done = subprocess.run(
+            command, input=stdin, env=environment, capture_output=True, timeout=timeout_seconds, check=False
+        )
         try:
             done.check_returncode()
         except subprocess.CalledProcessError as error:
@@ -256,6 +261,30 @@ def _end_processes_that_name(path: Path) -> None:
         time.sleep(0.01)
 
 
+def _end_family(process: subprocess.Popen[bytes]) -> None:
+    """End a command and what it started, also where that is several generations down; nothing where it has ended."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            for member in [process.pid, *_descendants(process.pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(FAMILY_SECONDS)
+
+
+def _descendants(ancestor: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # 4242 (a (strange) name) S 1 …: the parent is the second field after the name
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(process.name))
+    found = [ancestor]
+    for process_id in found:
+        found += children.get(process_id, [])
+    return found[1:]
+
+
 def _mounts_below(directory: Path) -> list[str]:
     """The innermost first."""
     points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
@@ -278,9 +307,7 @@ def main() -> int:
         finally:
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)  # what was started is ended, however impatient the caller is
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+            _end_family(process)
 
 
 if __name__ == "__main__":

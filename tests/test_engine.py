@@ -149,6 +149,19 @@ def test_a_command_runs_beside_an_engine_that_ends_with_it(command: str, end: in
     assert left_of(directory) == []
 
 
+def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
+    awaited = tmp_path / "awaited"
+    script = f"(tail -F {awaited} & echo; tail -F {awaited}; true); true"
+    arguments = [sys.executable, "-m", "tests.engine", "sh", "-c", script]
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert len(left_of(str(awaited))) > 1
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert left_of(str(awaited)) == []
+
+
 def test_an_engine_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(engine, "_IN_MEMORY", tmp_path / "absent")
