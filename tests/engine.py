@@ -64,6 +64,12 @@ def unique(prefix: str = "test") -> str:
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
+def fast_directory() -> Path:
+    """Where files that live as long as a test are best kept: in memory, where there is enough of it."""
+    roomy = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _IN_MEMORY_MINIMUM_BYTES
+    return _IN_MEMORY if roomy else Path(tempfile.gettempdir())
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Docker:
     """An engine that answers at `host`, such as `unix:///run/docker.sock`, asked through Docker's command line."""
@@ -127,8 +133,7 @@ class Engine:
     """A `dockerd` of our own. Stopped and started again, it still has its images and containers."""
 
     def __init__(self, *options: str) -> None:
-        roomy = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _IN_MEMORY_MINIMUM_BYTES
-        self.directory = Path(tempfile.mkdtemp(prefix="slipway-engine-", dir=_IN_MEMORY if roomy else None))
+        self.directory = Path(tempfile.mkdtemp(prefix="slipway-engine-", dir=fast_directory()))
         self.docker = Docker(f"unix://{self.directory}/docker.sock")
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None

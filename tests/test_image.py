@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,29 +63,28 @@ def registry_settings() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def python_image(docker: engine.Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def python_image(docker: engine.Docker) -> Iterator[str]:
     """This machine's release of Debian with its Python: what `python:3.11-slim` is, but for how Python was built."""
     sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("debian.*")]
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    archive = tmp_path_factory.mktemp("base") / "debian.tar"
-    subprocess.run(
-        [
+    name = f"slipway.test/{engine.unique('python')}:1"
+    environment = [f"--change=ENV {variable}={value}" for variable, value in registry_settings().items()]
+    with tempfile.TemporaryDirectory(dir=engine.fast_directory()) as directory:
+        archive = f"{directory}/debian.tar"
+        command = [
             "mmdebstrap",
             "--variant=minbase",
             "--include=python3-venv,python-is-python3,ca-certificates",
-            *(f"--dpkgopt=path-exclude=/usr/share/{directory}/*" for directory in ("doc", "man", "locale")),
+            "--dpkgopt=force-unsafe-io",
+            *(f"--dpkgopt=path-exclude=/usr/share/{left_out}/*" for left_out in ("doc", "man", "locale")),
             f"--customize-hook=copy-in {CERTIFICATES} {CERTIFICATES.parent}",
             release["VERSION_CODENAME"],
-            str(archive),
+            archive,
             *(str(path) for path in sources if path.exists() and path.stat().st_size),
-        ],
-        check=True,
-        timeout=BUILD_SECONDS,
-    )
-    name = f"slipway.test/{engine.unique('python')}:1"
-    settings = [f"--change=ENV {variable}={value}" for variable, value in registry_settings().items()]
-    docker.run("import", *settings, str(archive), name)
-    archive.unlink()
+        ]
+        Path(directory).chmod(0o755)  # apt fetches as a user of its own
+        subprocess.run(command, env={**os.environ, "TMPDIR": directory}, check=True, timeout=BUILD_SECONDS)
+        docker.run("import", *environment, archive, name)
     yield name
     docker.run("image", "rm", "--force", name)
 
