@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from app import images
 from app.actions import context as acting, credentials, people, sealing
 from app.api import schema
 from app.api.context import Context
@@ -111,6 +112,19 @@ def _private(settings: Settings) -> Path:
     return settings.data_directory
 
 
+def registry_credentials(settings: Settings) -> images.Credentials:
+    """What opens registries."""
+    configured = settings.registry_credentials
+    return images.Credentials.from_docker_config(configured.get_secret_value() if configured else '{"auths": {}}')
+
+
+def resolver(settings: Settings) -> images.Resolver | None:
+    """What asks registries for digests; None where that is off."""
+    if settings.image_pinning == "off":
+        return None
+    return images.Resolver(registry_credentials(settings), ca_file=settings.registry_ca)
+
+
 def reconciler(database: Database, settings: Settings, seals: sealing.Sealer) -> Reconciler:
     """What makes workloads run, with the runtime that the settings ask for: today that is always `process`."""
 
@@ -144,12 +158,13 @@ async def reconciling(database: Database, settings: Settings, seals: sealing.Sea
 
 def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: Traffic) -> Starlette:
     """The ASGI application over a database."""
+    resolves, requires_pins = resolver(settings), settings.image_pinning == "require"
     limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)
 
     def make_context(_: Request, viewer: Viewer) -> Context:
         moment = now()
         return Context(
-            acting=acting.Context(database, viewer, moment, limits, seals),
+            acting=acting.Context(database, viewer, moment, limits, seals, resolves, requires_pins),
             loaders=Loaders(database, viewer, moment),
             public_url=settings.public_url,
         )

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 import pydantic_settings
 
+from app import images
 from app.db import embedded
 
 LAUNCH_DEADLINE_MINIMUM = dt.timedelta(seconds=1)
@@ -30,9 +31,18 @@ _HOST_NAME = re.compile(r"(?!-)[-.A-Za-z0-9]{1,253}(?<!-)")
 _IMAGE_PATTERN = re.compile(r"[^\s\x00-\x1f]{1,500}")
 _IMAGE_PATTERNS_MAXIMUM = 100
 _ENCRYPTION_KEY_BYTES = 32  # AES-256
+_REGISTRY_CREDENTIALS_MAXIMUM_BYTES = 2**20
 _SHOWN_CHARACTERS = 100
 
-_SECRET = frozenset({"DATABASE_URL", "SLIPWAY_ADMIN_TOKEN", "SLIPWAY_ENCRYPTION_KEY", "SLIPWAY_PUBLIC_URL"})
+_SECRET = frozenset(
+    {
+        "DATABASE_URL",
+        "SLIPWAY_ADMIN_TOKEN",
+        "SLIPWAY_ENCRYPTION_KEY",
+        "SLIPWAY_PUBLIC_URL",
+        "SLIPWAY_REGISTRY_CREDENTIALS",
+    }
+)
 """Variables whose value no message repeats: it is a secret, or may have one in it."""
 
 _NOT_FOR_THE_SERVER = frozenset(
@@ -102,6 +112,27 @@ def _public_url(value: str) -> str:
     if parts.username is not None or parts.query or parts.fragment or parts.port == 0:
         raise ValueError
     return value.rstrip("/")
+
+
+def _registry_credentials(value: pydantic.SecretStr) -> pydantic.SecretStr:
+    """The JSON, also where the path of a file with it is given."""
+    text = value.get_secret_value()
+    try:
+        if not text.lstrip().startswith("{"):
+            with Path(text).open("rb") as file:
+                text = file.read(_REGISTRY_CREDENTIALS_MAXIMUM_BYTES).decode()
+        images.Credentials.from_docker_config(text)
+    except OSError as error:
+        raise ValueError from error
+    return pydantic.SecretStr(text)
+
+
+def _registry_ca(value: Path) -> Path:
+    try:
+        images.tls_context(value)
+    except OSError as error:
+        raise ValueError from error
+    return value.resolve()
 
 
 def _data_directory(value: Path) -> Path:
@@ -184,6 +215,22 @@ class Settings(pydantic_settings.BaseSettings):
             validation_alias="SLIPWAY_IMAGES_DENIED",
             description="up to 100 patterns separated by commas, such as registry.example/*,python:*",
         )
+    )
+    image_pinning: Literal["prefer", "require", "off"] = pydantic.Field(
+        default="prefer", validation_alias="SLIPWAY_IMAGE_PINNING", description="prefer, require or off"
+    )
+    registry_credentials: Annotated[pydantic.SecretStr, pydantic.AfterValidator(_registry_credentials)] | None = (
+        pydantic.Field(
+            default=None,
+            validation_alias="SLIPWAY_REGISTRY_CREDENTIALS",
+            description="a Docker config.json, or the path of one, with username and password for each registry that "
+            'it names: {"auths": {"registry.example": {"auth": "…"}}}; credential helpers are not run',
+        )
+    )
+    registry_ca: Annotated[Path, pydantic.AfterValidator(_registry_ca)] | None = pydantic.Field(
+        default=None,
+        validation_alias="SLIPWAY_REGISTRY_CA",
+        description="the path of a PEM file with certificates of authorities, trusted beside the system's",
     )
     replicas_max: Annotated[int, pydantic.Field(ge=1, le=REPLICAS_MAXIMUM)] = pydantic.Field(
         default=REPLICAS_MAXIMUM,

@@ -151,12 +151,20 @@ class Slipway:
 
 
 @contextlib.asynccontextmanager
-async def serving(database_url: str, *, runtime_available: bool = True) -> AsyncIterator[Slipway]:
-    """A server over this database, maybe one of several. No reconciler runs: what is wanted stays SUBMITTED."""
+async def serving(database_url: str, *, runtime_available: bool = True, **changed: Any) -> AsyncIterator[Slipway]:
+    """A server over this database, maybe one of several. No reconciler runs: what is wanted stays SUBMITTED.
+
+    `changed` are settings. Without them no registry is asked.
+    """
     database = Database(database_url)
-    configured = settings.Settings.model_construct(
-        configured_public_url=PUBLIC_URL, images_allowed=(), images_denied=("denied.test/*",), replicas_max=50
-    )
+    defaults = {
+        "configured_public_url": PUBLIC_URL,
+        "images_allowed": (),
+        "images_denied": ("denied.test/*",),
+        "image_pinning": "off",
+        "replicas_max": 50,
+    }
+    configured = settings.Settings.model_construct(**{**defaults, **changed})
     app = main.web(database, configured, sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES)), Traffic())
     async with database.transaction() as session:
         await session.merge(tables.RuntimeRow(name="test", available=runtime_available, seen_at=main.now()))

@@ -249,8 +249,8 @@ class Request:
     headers: Mapping[str, str]
 
 
-Handler = Callable[[Request], bytes]
-"""What a stub answers, byte by byte as it goes over the wire."""
+Handler = Callable[[Request], bytes | Awaitable[bytes]]
+"""What a stub answers, at once or later, byte by byte as it goes over the wire."""
 
 
 def response(status: int, body: bytes = b"", /, **headers: str) -> bytes:
@@ -298,7 +298,8 @@ class Stub:
         headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in rest if each)}
         request = Request(method, path, headers)
         self.requests.append(request)
-        writer.write(self.handler(request))
+        answer = self.handler(request)
+        writer.write(answer if isinstance(answer, bytes) else await answer)
         await writer.drain()
         if self.hangs:
             await reader.read()

@@ -39,6 +39,7 @@ class Server:
             "SLIPWAY_PORT": str(self.port),
             "SLIPWAY_DATA_DIR": str(directory / "data"),
             "SLIPWAY_ADMIN_TOKEN": TOKEN,
+            "SLIPWAY_IMAGE_PINNING": "off",
             **environment,
         }
         self.url = f"http://127.0.0.1:{self.port}"

@@ -8,10 +8,16 @@ import pytest
 
 from app import settings
 from app.db import embedded
+from tests import registry
 
 DATABASE_URL_ACCEPTED = (
     "a URL such as postgresql://user:password@host:5432/database; left out, the server brings its own PostgreSQL"
 )
+DOCKER_CONFIG_ACCEPTED = (
+    "a Docker config.json, or the path of one, with username and password for each registry that it names: "
+    '{"auths": {"registry.example": {"auth": "…"}}}; credential helpers are not run'
+)
+DOCKER_CONFIG = '{"auths": {"registry.example": {"auth": "YWRhOnBhNTV3b3Jk"}}}'  # ada:pa55word
 KEY = base64.b64encode(bytes(range(32))).decode()
 
 
@@ -46,6 +52,9 @@ def test_the_defaults(bare_environment: Path) -> None:
         "launch_deadline": dt.timedelta(minutes=10),
         "images_allowed": (),
         "images_denied": (),
+        "image_pinning": "prefer",
+        "registry_credentials": None,
+        "registry_ca": None,
         "replicas_max": 100,
         "configured_public_url": None,
         "log_format": "console",
@@ -53,6 +62,7 @@ def test_the_defaults(bare_environment: Path) -> None:
 
 
 def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environment: Path) -> None:
+    authority = registry.certify(bare_environment).authority
     environment = {
         "SLIPWAY_HOST": "0.0.0.0",  # noqa: S104 - nothing listens here
         "SLIPWAY_PORT": "9000",
@@ -64,6 +74,9 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "SLIPWAY_LAUNCH_DEADLINE": "PT1M30S",
         "SLIPWAY_IMAGES_ALLOWED": "registry.example/*, python:*",
         "SLIPWAY_IMAGES_DENIED": "*:latest",
+        "SLIPWAY_IMAGE_PINNING": "require",
+        "SLIPWAY_REGISTRY_CREDENTIALS": DOCKER_CONFIG,
+        "SLIPWAY_REGISTRY_CA": authority.name,
         "SLIPWAY_REPLICAS_MAX": "5",
         "SLIPWAY_PUBLIC_URL": "https://slipway.example/",
         "SLIPWAY_LOG_FORMAT": "json",
@@ -82,6 +95,9 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "launch_deadline": dt.timedelta(seconds=90),
         "images_allowed": ("registry.example/*", "python:*"),
         "images_denied": ("*:latest",),
+        "image_pinning": "require",
+        "registry_credentials": pydantic.SecretStr(DOCKER_CONFIG),
+        "registry_ca": authority,
         "replicas_max": 5,
         "configured_public_url": "https://slipway.example",
         "log_format": "json",
@@ -92,11 +108,12 @@ def test_the_object_is_frozen_and_its_text_has_no_secrets(monkeypatch: pytest.Mo
     monkeypatch.setenv("SLIPWAY_ADMIN_TOKEN", "0123456789abcdef")
     monkeypatch.setenv("SLIPWAY_ENCRYPTION_KEY", KEY)
     monkeypatch.setenv("DATABASE_URL", "postgresql://ada:pa55word@db.example/slipway")
+    monkeypatch.setenv("SLIPWAY_REGISTRY_CREDENTIALS", DOCKER_CONFIG)
     loaded = settings.load()
 
     with pytest.raises(pydantic.ValidationError):
         loaded.port = 1  # type: ignore[misc]
-    for secret in ("0123456789abcdef", KEY, repr(bytes(range(32))), "pa55word"):
+    for secret in ("0123456789abcdef", KEY, repr(bytes(range(32))), "pa55word", "YWRhOnBhNTV3b3Jk"):
         assert secret not in f"{loaded!r} {loaded}"
 
 
@@ -129,6 +146,15 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("SLIPWAY_REPLICAS_MAX", "0", "a number from 1 to 100"),
         ("SLIPWAY_REPLICAS_MAX", "101", "a number from 1 to 100"),
         ("SLIPWAY_LOG_FORMAT", "xml", "console or json"),
+        ("SLIPWAY_IMAGE_PINNING", "required", "prefer, require or off"),
+        *(
+            (
+                "SLIPWAY_REGISTRY_CA",
+                value,
+                "the path of a PEM file with certificates of authorities, trusted beside the system's",
+            )
+            for value in ("none.pem", "/dev/null", ".")
+        ),
         (
             "SLIPWAY_IMAGES_ALLOWED",
             "python:*,,node:*",
@@ -167,6 +193,16 @@ def test_a_wrong_value_is_refused_with_a_sentence(
             "the http:// or https:// address under which clients reach the server, without user and query",
         ),
         *(
+            ("SLIPWAY_REGISTRY_CREDENTIALS", value, DOCKER_CONFIG_ACCEPTED)
+            for value in (
+                '{"auths": {"registry.example": {"auth": "hidden"}}}',
+                '{"hidden": {}}',
+                "hidden.json",
+                "/dev/zero",
+                ".",
+            )
+        ),
+        *(
             (
                 "DATABASE_URL",
                 value,
@@ -183,6 +219,13 @@ def test_a_wrong_value_is_refused_with_a_sentence(
 )
 def test_no_refusal_repeats_a_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str, accepted: str) -> None:
     assert refusal(monkeypatch, **{name: value}) == f"{name} must be {accepted}."
+
+
+def test_registry_credentials_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, bare_environment: Path) -> None:
+    (bare_environment / "config.json").write_text(DOCKER_CONFIG)
+    monkeypatch.setenv("SLIPWAY_REGISTRY_CREDENTIALS", "config.json")
+
+    assert settings.load().registry_credentials == pydantic.SecretStr(DOCKER_CONFIG)
 
 
 def test_a_long_value_is_cut_in_the_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.actions import context as acting, credentials
+from app import images
+from app.actions import context as acting, credentials, pinning
 from app.actions.context import Context
 from app.db import access, reads, tables, writes
-from app.domain import enums, errors, ids, lifecycle, references, specification, validation
+from app.domain import enums, errors, ids, lifecycle, specification, validation
 from app.domain.enums import ArtifactAction, ArtifactStatus, EventKind, Role
 from app.domain.specification import Specification
 
@@ -217,24 +218,35 @@ def _require_editable(changes: ArtifactChanges, known: lifecycle.ArtifactFacts) 
 
 
 async def lock(context: Context, artifact_id: UUID, if_revision: int | None) -> UUID:
-    """Freeze a draft into the next version of its repository."""
+    """Freeze a draft into the next version of its repository, with every image pinned that a registry knows."""
+    return await pinning.resolved(context, lambda later, known: _lock(later, known, artifact_id, if_revision))
+
+
+async def _lock(context: Context, known: images.Resolution, artifact_id: UUID, if_revision: int | None) -> UUID:
     async with context.database.transaction() as session:
         repository, artifact, held = await acting.lock_artifact(session, artifact_id, context.viewer)
         acting.authorize(context.viewer, held, acting.needed_role(ArtifactAction.LOCK))
         acting.check_revision(artifact.revision, if_revision)
         acting.require_available(ArtifactAction.LOCK, await facts(context, session, artifact, held))
-        await lock_in(context, session, repository, artifact)
+        await lock_in(context, session, (repository, artifact), ArtifactAction.LOCK, known)
         return artifact_id
 
 
 async def lock_in(
-    context: Context, session: AsyncSession, repository: tables.RepositoryRow, artifact: tables.ArtifactRow
+    context: Context,
+    session: AsyncSession,
+    rows: tuple[tables.RepositoryRow, tables.ArtifactRow],
+    action: lifecycle.Action,
+    known: images.Resolution,
 ) -> None:
-    """Lock a draft in a transaction that holds the rows of both, and has asked the rules."""
+    """Lock a draft in a transaction that holds the rows of both, and has asked the rules for the action.
+
+    `known` is what `pinning.resolved` hands to the attempt that this is part of.
+    """
+    repository, artifact = rows
     row = tables.ContainerRow
-    for container in await session.exec(select(row).where(col(row.artifact_id) == artifact.id)):
-        parsed = references.parse(container.image_uri)
-        container.image_digest = None if isinstance(parsed, str) else parsed.digest
+    stored = select(row).where(col(row.artifact_id) == artifact.id).order_by(col(row.group_position), col(row.position))
+    unresolved = pinning.pin(context, action, (await session.exec(stored)).all(), known)
     await session.flush()  # the images are pinned while the artifact is still a draft
     repository.last_version += 1
     artifact.status = ArtifactStatus.LOCKED
@@ -243,13 +255,10 @@ async def lock_in(
     artifact.locked_at = context.now
     _touch(context, repository, artifact)
     await session.flush()
-    _record(
-        context,
-        session,
-        EventKind.ARTIFACT_LOCKED,
-        artifact,
-        {"version": {"before": None, "after": artifact.version}, "digest": artifact.digest},
-    )
+    changes: dict[str, Any] = {"version": {"before": None, "after": artifact.version}, "digest": artifact.digest}
+    if unresolved:
+        changes["unresolvedImages"] = unresolved
+    _record(context, session, EventKind.ARTIFACT_LOCKED, artifact, changes)
 
 
 async def clone(context: Context, artifact_id: UUID, if_revision: int | None, name: str | None) -> UUID:

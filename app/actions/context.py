@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app import images
 from app.actions.sealing import Sealer
 from app.db import access, tables
 from app.db.database import Database
@@ -28,13 +29,19 @@ KINDS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks, when, and with what at hand."""
+    """Who asks, when, and with what at hand.
+
+    `resolver` asks for the digests of images that are locked; None: locks pin only what is written. `requires_pins`:
+    without all digests there is no lock.
+    """
 
     database: Database
     viewer: Viewer
     now: datetime
     limits: Limits
     sealer: Sealer
+    resolver: images.Resolver | None = None
+    requires_pins: bool = False
 
 
 async def lock_row(session: AsyncSession, table: type[Row], row_id: UUID, viewer: Viewer) -> tuple[Row, enums.Role]:

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.actions import artifacts, context as acting, credentials
+from app import images
+from app.actions import artifacts, context as acting, credentials, pinning
 from app.actions.context import Context
 from app.db import access, reads, tables, writes
 from app.domain import enums, errors, ids, lifecycle, specification, validation
@@ -83,6 +84,14 @@ async def stop_artifact(context: Context, artifact_id: UUID, if_revision: int | 
 
 async def deploy(context: Context, artifact_id: UUID, if_revision: int | None, deployment: Deployment) -> UUID:
     """Run an artifact as a service; a draft is locked first. Answers the id of the workload."""
+    return await pinning.resolved(
+        context, lambda later, known: _deploy(later, known, artifact_id, if_revision, deployment)
+    )
+
+
+async def _deploy(
+    context: Context, known: images.Resolution, artifact_id: UUID, if_revision: int | None, deployment: Deployment
+) -> UUID:
     async with context.database.transaction() as session:
         repository, artifact, held = await acting.lock_artifact(session, artifact_id, context.viewer)
         acting.authorize(context.viewer, held, acting.needed_role(ArtifactAction.DEPLOY))
@@ -91,7 +100,7 @@ async def deploy(context: Context, artifact_id: UUID, if_revision: int | None, d
         overrides = await _checked(context, session, deployment, spec)
         acting.require_available(ArtifactAction.DEPLOY, await artifacts.facts(context, session, artifact, held))
         if artifact.status is ArtifactStatus.DRAFT:
-            await artifacts.lock_in(context, session, repository, artifact)
+            await artifacts.lock_in(context, session, (repository, artifact), ArtifactAction.DEPLOY, known)
             spec = (await reads.specifications(session, [artifact_id]))[artifact_id]
         workload = _new(context, artifact, spec, WorkloadPurpose.SERVICE, deployment)
         await _insert(context, session, workload, spec, deployment, overrides)

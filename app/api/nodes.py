@@ -16,7 +16,7 @@ from app.api.context import Info
 from app.api.fields import column, edge, id_field, node, speaks
 from app.api.interfaces import Node
 from app.db import access, lists, reads, tables
-from app.domain import enums, environment, ids, specification
+from app.domain import enums, environment, ids, linting, specification
 
 CREATED_AT = "When it was made."
 CREATED_BY = "Who made it."
@@ -299,6 +299,17 @@ class Artifact(Node):
             return []
         rows = await loaders.children(tables.ContainerRow, "artifact_id", self.row.id, "group_position", "position")
         return [Container(row=row) for row in rows]
+
+    @strawberry.field(
+        description="What it may say, and is likely to be sorry for. Empty where only a workload of it is shared."
+    )
+    async def warnings(self, info: Info) -> list[values.SpecWarning]:
+        """The warnings."""
+        if not await self._containers(info):
+            return []
+        spec = await info.context.loaders.specification(self.row.id)
+        found = linting.warnings(spec, self.row.status)
+        return [values.SpecWarning(code=each.code, path=each.path, message=each.message) for each in found]
 
     @strawberry.field(description="The active test of a draft; null once it is locked.")
     async def test_workload(self, info: Info) -> "Workload | None":

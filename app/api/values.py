@@ -65,6 +65,18 @@ class Probe:
         )
 
 
+@strawberry.type(description="What a specification may say, and is likely to be sorry for.")
+class SpecWarning:
+    """A warning about a specification."""
+
+    code: str = strawberry.field(
+        description="What, for a machine: MUTABLE_TAG, IMAGE_NOT_PINNED, NO_READINESS_PROBE, LIVENESS_BEFORE_STARTUP, "
+        "UNUSUAL_VARIABLE_NAME; more may follow."
+    )
+    path: str = strawberry.field(description="Where: spec.containerGroups[0].containers[1].imageUri")
+    message: str = strawberry.field(description="What, and what to do, for a person.")
+
+
 @strawberry.type(description="What one container of one replica does, as the runtime saw it last.")
 class ContainerStatus:
     """The status of a container."""

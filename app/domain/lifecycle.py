@@ -95,7 +95,6 @@ class ArtifactFacts:
     repository_role: Role | None = None
     live_workloads: Things = NOTHING
     runtime_available: bool = True
-    unresolved_images: bool = False
 
     def blocking(self, code: BlockerCode) -> Things | None:
         """See `Facts.blocking`."""
@@ -109,8 +108,6 @@ class ArtifactFacts:
                 return ITSELF if is_draft and not self.live_workloads else None
             case BlockerCode.RUNTIME_UNAVAILABLE:
                 return None if self.runtime_available else ITSELF
-            case BlockerCode.IMAGE_UNRESOLVED:
-                return ITSELF if is_draft and self.unresolved_images else None
             case BlockerCode.ROLE_TOO_LOW:
                 held = self.repository_role
                 return ITSELF if held is None or enums.rank(held) < enums.rank(Role.EDITOR) else None
@@ -204,8 +201,9 @@ ARTIFACT_RULES: Mapping[ArtifactAction, Rule] = {
     ArtifactAction.TAG: Rule(Role.EDITOR),
     ArtifactAction.TEST: Rule(Role.EDITOR, _LOCKED, (BlockerCode.TEST_ACTIVE, BlockerCode.RUNTIME_UNAVAILABLE)),
     ArtifactAction.STOP: Rule(Role.EDITOR, _LOCKED, (BlockerCode.NO_ACTIVE_TEST,)),
-    ArtifactAction.LOCK: Rule(Role.EDITOR, _LOCKED, (BlockerCode.IMAGE_UNRESOLVED,)),
-    ArtifactAction.DEPLOY: Rule(Role.EDITOR, {}, (BlockerCode.IMAGE_UNRESOLVED,)),
+    # What locks a draft is refused with IMAGE_UNRESOLVED as well; only the mutation asks for that: see `unresolved`.
+    ArtifactAction.LOCK: Rule(Role.EDITOR, _LOCKED),
+    ArtifactAction.DEPLOY: Rule(Role.EDITOR),
     ArtifactAction.SHARE: Rule(Role.OWNER),
     ArtifactAction.DELETE: Rule(Role.OWNER, _LOCKED, (BlockerCode.IN_USE,)),
     ArtifactAction.CLONE: Rule(
@@ -310,6 +308,11 @@ def judge(action: Action, facts: Facts, *, read_only: bool = False) -> tuple[Blo
         Blocker(code, _message(code, rule, things, read_only=read_only), things.nodes, things.hidden_count)
         for code, things in raised.items()
     )
+
+
+def unresolved(sentences: Sequence[str]) -> Blocker:
+    """What stands against the lock of a draft whose images registries don't tell the digests of, and why not."""
+    return Blocker(BlockerCode.IMAGE_UNRESOLVED, " ".join((MESSAGES[BlockerCode.IMAGE_UNRESOLVED], *sentences)))
 
 
 def is_no_op(action: Action, status: StrEnum) -> bool:

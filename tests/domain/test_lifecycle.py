@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain import ids, lifecycle
+from app.domain import errors, ids, lifecycle
 from app.domain.enums import (
     ArtifactAction,
     ArtifactStatus,
@@ -32,8 +32,8 @@ ARTIFACT: Mapping[str, Line] = {
     "TAG": ("EDITOR", {}),
     "TEST": ("EDITOR", {"LOCKED": "ARTIFACT_LOCKED", "DRAFT used": "TEST_ACTIVE", "mute": "RUNTIME_UNAVAILABLE"}),
     "STOP": ("EDITOR", {"LOCKED": "ARTIFACT_LOCKED", "DRAFT unused": "NO_ACTIVE_TEST"}),
-    "LOCK": ("EDITOR", {"LOCKED": "ARTIFACT_LOCKED", "DRAFT unresolved": "IMAGE_UNRESOLVED"}),
-    "DEPLOY": ("EDITOR", {"DRAFT unresolved": "IMAGE_UNRESOLVED"}),
+    "LOCK": ("EDITOR", {"LOCKED": "ARTIFACT_LOCKED"}),
+    "DEPLOY": ("EDITOR", {}),
     "SHARE": ("OWNER", {}),
     "DELETE": ("OWNER", {"LOCKED": "ARTIFACT_LOCKED", "used": "IN_USE"}),
     "CLONE": ("EDITOR", {"DRAFT": "ARTIFACT_DRAFT", "outside": "ROLE_TOO_LOW"}),
@@ -126,22 +126,18 @@ def test_the_tables_have_a_line_for_each_action() -> None:
 @pytest.mark.parametrize("action", ArtifactAction)
 def test_artifacts(action: ArtifactAction) -> None:
     # A draft is used by its test alone. A locked artifact is used by services, and by a test that outlived the lock.
-    for status, role, inherited, used, available, unresolved in itertools.product(
-        ArtifactStatus, Role, (None, *Role), BOTH, BOTH, BOTH
-    ):
+    for status, role, inherited, used, available in itertools.product(ArtifactStatus, Role, (None, *Role), BOTH, BOTH):
         facts = lifecycle.ArtifactFacts(
             role=role,
             status=status,
             repository_role=inherited,
             live_workloads=_things(ids.Kind.WORKLOAD, used=used),
             runtime_available=available,
-            unresolved_images=unresolved,
         )
         circumstances = [
             status.value,
             "used" if used else "unused",
             "" if available else "mute",
-            "unresolved" if unresolved else "",
             "outside" if inherited in {None, Role.VIEWER} else "",
         ]
         assert _judged(action, facts) == _expected(ARTIFACT[action], role, circumstances), facts
@@ -264,3 +260,9 @@ def test_what_blocks_unseen_still_blocks() -> None:
 )
 def test_of_several_roles_the_strongest_counts(roles: tuple[Role | None, ...], strongest: Role | None) -> None:
     assert lifecycle.strongest(roles) is strongest
+
+
+def test_images_without_digests_are_told_in_one_blocker() -> None:
+    assert lifecycle.unresolved(["'a': why.", "'b': why."]) == errors.Blocker(
+        BlockerCode.IMAGE_UNRESOLVED, "An image can't be resolved to a digest. 'a': why. 'b': why."
+    )
