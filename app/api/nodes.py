@@ -293,11 +293,15 @@ class Artifact(Node):
         """The containers."""
         return await self._containers(info)
 
+    async def _is_frame(self, info: Info) -> bool:
+        return not self.listed and await info.context.loaders.role(tables.ArtifactRow, self.row.id) is None
+
     async def _containers(self, info: Info) -> list[Container]:
-        loaders = info.context.loaders
-        if not self.listed and await loaders.role(tables.ArtifactRow, self.row.id) is None:
+        if await self._is_frame(info):
             return []
-        rows = await loaders.children(tables.ContainerRow, "artifact_id", self.row.id, "group_position", "position")
+        rows = await info.context.loaders.children(
+            tables.ContainerRow, "artifact_id", self.row.id, "group_position", "position"
+        )
         return [Container(row=row) for row in rows]
 
     @strawberry.field(
@@ -305,10 +309,9 @@ class Artifact(Node):
     )
     async def warnings(self, info: Info) -> list[values.SpecWarning]:
         """The warnings."""
-        if not await self._containers(info):
+        if await self._is_frame(info):
             return []
-        spec = await info.context.loaders.specification(self.row.id)
-        found = linting.warnings(spec, self.row.status)
+        found = linting.warnings(await info.context.loaders.specification(self.row.id), self.row.status)
         return [values.SpecWarning(code=each.code, path=each.path, message=each.message) for each in found]
 
     @strawberry.field(description="The active test of a draft; null once it is locked.")

@@ -35,6 +35,7 @@ COSTS = {
         "tags": 1,
         "containers": 1,
         "containerGroups": 1,
+        "warnings": 3,  # containers, variables, probes
         "testWorkload": 1,
         "workloads": 1,
         "viewerRole": 1,
