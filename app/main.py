@@ -28,11 +28,12 @@ from app.api.context import Context
 from app.api.loaders import Loaders
 from app.db import embedded, migrate, reads
 from app.db.database import Database
-from app.domain import planning
 from app.domain.people import Viewer
+from app.domain.slots import Policy
 from app.domain.traffic import Traffic
 from app.domain.validation import Limits
 from app.reconciler.loop import Reconciler
+from app.runtimes.base import Runtime
 from app.runtimes.process import ProcessRuntime
 from app.settings import Settings
 from app.web.application import application
@@ -125,8 +126,15 @@ def resolver(settings: Settings) -> images.Resolver | None:
     return images.Resolver(registry_credentials(settings), ca_file=settings.registry_ca)
 
 
-def reconciler(database: Database, settings: Settings, seals: sealing.Sealer) -> Reconciler:
-    """What makes workloads run, with the runtime that the settings ask for: today that is always `process`."""
+def choose_runtime(settings: Settings) -> Runtime:
+    """The runtime that the settings ask for."""
+    return ProcessRuntime(_private(settings) / "workloads")
+
+
+def reconciler(
+    database: Database, settings: Settings, seals: sealing.Sealer, runtime: Runtime, traffic: Traffic
+) -> Reconciler:
+    """What makes workloads run."""
 
     async def open_secret(credential_id: UUID, key: str) -> str:
         async with database.read() as session:
@@ -136,15 +144,13 @@ def reconciler(database: Database, settings: Settings, seals: sealing.Sealer) ->
             raise LookupError(message)
         return seals.open(credential_id, key, sealed)
 
-    policy = planning.Policy(launch_deadline=settings.launch_deadline)
-    runtime = ProcessRuntime(_private(settings) / "workloads")
-    return Reconciler(database, runtime, open_secret, clock=now, policy=policy)
+    policy = Policy(launch_deadline=settings.launch_deadline)
+    return Reconciler(database, runtime, open_secret, clock=now, policy=policy, traffic=traffic)
 
 
 @contextlib.asynccontextmanager
-async def reconciling(database: Database, settings: Settings, seals: sealing.Sealer) -> AsyncIterator[None]:
+async def reconciling(works: Reconciler) -> AsyncIterator[None]:
     """Reconcile beside what happens inside; begins once it is recorded how the runtime is."""
-    works = reconciler(database, settings, seals)
     task = asyncio.create_task(works.run())
     try:
         with contextlib.suppress(TimeoutError):
@@ -156,7 +162,7 @@ async def reconciling(database: Database, settings: Settings, seals: sealing.Sea
         await asyncio.gather(task, return_exceptions=True)
 
 
-def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: Traffic) -> Starlette:
+def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: Traffic, runtime: Runtime) -> Starlette:
     """The ASGI application over a database."""
     resolves, requires_pins = resolver(settings), settings.image_pinning == "require"
     limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)
@@ -164,7 +170,9 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: 
     def make_context(_: Request, viewer: Viewer) -> Context:
         moment = now()
         return Context(
-            acting=acting.Context(database, viewer, moment, limits, seals, resolves, requires_pins),
+            acting=acting.Context(
+                database, viewer, moment, limits, seals, resolves, requires_pins, endpoint=runtime.endpoint
+            ),
             loaders=Loaders(database, viewer, moment),
             public_url=settings.public_url,
         )
@@ -212,8 +220,9 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             seals = await opened(database, settings)
             token = await _administrator(database, settings)
             traffic = Traffic()
+            runtime = choose_runtime(settings)
             config = uvicorn.Config(
-                web(database, settings, seals, traffic),
+                web(database, settings, seals, traffic, runtime),
                 access_log=False,
                 server_header=False,
                 log_config=None,
@@ -221,7 +230,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             )
             server = Server(config, ready=lambda: _greet(settings, token, say))
             with server.stopped_by_signals():
-                async with reconciling(database, settings, seals):
+                async with reconciling(reconciler(database, settings, seals, runtime, traffic)):
                     await server.serve(sockets=[listener])
 
 
@@ -232,7 +241,8 @@ async def reconcile(settings: Settings, say: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     async with connected(settings, share=True) as database:
         with _on_signals(stop.set):
-            async with reconciling(database, settings, await opened(database, settings)):
+            seals = await opened(database, settings)
+            async with reconciling(reconciler(database, settings, seals, choose_runtime(settings), Traffic())):
                 say("Slipway reconciles. Ctrl-C stops it.")
                 await stop.wait()
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from app.actions import people, sealing
 from app.db import tables
 from app.db.database import Database
 from app.domain.traffic import Traffic
+from app.runtimes.process import ProcessRuntime
 
 PUBLIC_URL = "http://slipway.test"
 
@@ -80,6 +82,8 @@ INPUT_TYPES = {
     "deleteRepository": "RepositoryInput",
     "startWorkload": "WorkloadInput",
     "stopWorkload": "WorkloadInput",
+    "rollbackWorkload": "WorkloadInput",
+    "promoteWorkload": "WorkloadInput",
     "restartWorkload": "WorkloadInput",
     "deleteWorkload": "WorkloadInput",
     "deleteCredential": "CredentialInput",
@@ -165,7 +169,8 @@ async def serving(database_url: str, *, runtime_available: bool = True, **change
         "replicas_max": 50,
     }
     configured = settings.Settings.model_construct(**{**defaults, **changed})
-    app = main.web(database, configured, sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES)), Traffic())
+    seals = sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES))
+    app = main.web(database, configured, seals, Traffic(), ProcessRuntime(Path("not-opened")))
     async with database.transaction() as session:
         await session.merge(tables.RuntimeRow(name="test", available=runtime_available, seen_at=main.now()))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

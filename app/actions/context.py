@@ -1,6 +1,7 @@
 """What every action is given, and the first questions that it asks: does it exist, may they, is it the right one."""
 
 import dataclasses
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -33,6 +34,7 @@ class Context:
 
     `resolver` asks for the digests of images that are locked; None: locks pin only what is written. `requires_pins`:
     without all digests there is no lock.
+    `endpoint` gives a new workload the address that its runtime brings; None where the server's gateway leads to it.
     """
 
     database: Database
@@ -42,6 +44,7 @@ class Context:
     sealer: Sealer
     resolver: images.Resolver | None = None
     requires_pins: bool = False
+    endpoint: Callable[[UUID], str | None] = lambda _: None
 
 
 async def lock_row(session: AsyncSession, table: type[Row], row_id: UUID, viewer: Viewer) -> tuple[Row, enums.Role]:
@@ -58,6 +61,19 @@ async def lock_row(session: AsyncSession, table: type[Row], row_id: UUID, viewer
     asked = select(access.role(table, viewer), access.reachable(table, viewer)).where(col(table.id) == row_id)
     role, reachable = (await session.exec(asked)).one_or_none() or (None, False)
     if row is None or not reachable:
+        raise errors.NotFound(ids.encode(KINDS[table], row_id))
+    return row, role or enums.Role.VIEWER
+
+
+async def see(session: AsyncSession, table: type[Row], row_id: UUID, viewer: Viewer) -> tuple[Row, enums.Role]:
+    """A row that is only looked at, and the viewer's role on it (VIEWER on a frame).
+
+    Raises:
+        errors.NotFound: it does not exist, or not for this viewer.
+    """
+    asked = select(table, access.role(table, viewer)).where(col(table.id) == row_id, access.reachable(table, viewer))
+    row, role = (await session.exec(asked)).one_or_none() or (None, None)
+    if row is None:
         raise errors.NotFound(ids.encode(KINDS[table], row_id))
     return row, role or enums.Role.VIEWER
 

@@ -1,7 +1,7 @@
 """The verbs of workloads. They record what is wanted; the reconciler makes it so."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,12 +12,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app import images
 from app.actions import artifacts, context as acting, credentials, pinning
 from app.actions.context import Context
-from app.db import access, reads, tables, writes
+from app.db import access, reads, replacements, tables, writes
+from app.db.replacements import Override
 from app.domain import enums, errors, ids, lifecycle, specification, validation
 from app.domain.enums import (
     ArtifactAction,
     ArtifactStatus,
-    EnvironmentVariableType,
     EventKind,
     Role,
     Wanted,
@@ -109,26 +109,62 @@ async def _deploy(
 
 async def _checked(
     context: Context, session: AsyncSession, deployment: Deployment, spec: Specification
-) -> list[tuple[str, EnvironmentVariable]]:
+) -> list[Override]:
     """The overrides with their containers named, when everything about the deployment is right."""
     issues = validation.Issues()
     if deployment.name is not None:
         issues.name("name", deployment.name)
     validation.tags(issues, "tags", deployment.tags)
-    issues.number("replicas", deployment.replicas, 0, validation.REPLICAS_MAXIMUM)
+    overrides = [(container or primary_name(spec), variable) for container, variable in deployment.environment]
+    await check_configuration(
+        context,
+        session,
+        issues,
+        spec,
+        replicas=deployment.replicas,
+        resources=deployment.resources,
+        overrides=overrides,
+    )
+    return overrides
+
+
+def primary_name(spec: Specification) -> str:
+    """The container that an override is for which names none."""
+    return spec.container_groups[0].primary.name
+
+
+async def check_configuration(
+    context: Context,
+    session: AsyncSession,
+    issues: validation.Issues,
+    spec: Specification,
+    *,
+    replicas: int,
+    resources: Sequence[validation.Resources],
+    overrides: Sequence[Override],
+    known: Collection[Override] = (),
+) -> None:
+    """Refuse replicas, resources and overrides that can't be. `known` are overrides that stood there before.
+
+    Raises:
+        errors.InvalidInput: with these issues and those that were there already.
+        errors.LimitExceeded: there are more replicas than this server runs.
+    """
+    issues.number("replicas", replicas, 0, validation.REPLICAS_MAXIMUM)
     names = frozenset(container.name for container in spec.containers)
-    validation.resources(issues, "resources", deployment.resources, names)
-    primary = spec.container_groups[0].primary.name
-    overrides = [(container or primary, variable) for container, variable in deployment.environment]
+    validation.resources(issues, "resources", resources, names)
     looked_at = validation.workload_variables(issues, "environment", overrides, names)
-    pointing = [(f"environment[{position}]", variable) for position, (_, variable) in enumerate(looked_at)]
+    pointing = [
+        (f"environment[{position}]", override[1])
+        for position, override in enumerate(looked_at)
+        if override not in known
+    ]
     await credentials.check_pointers(session, context.viewer, issues, pointing)
     issues.raise_if_any()
-    if deployment.replicas > context.limits.replicas_maximum:
+    if replicas > context.limits.replicas_maximum:
         maximum = context.limits.replicas_maximum
-        message = f"This server runs at most {maximum} replicas of a workload; {deployment.replicas} were asked for."
+        message = f"This server runs at most {maximum} replicas of a workload; {replicas} were asked for."
         raise errors.LimitExceeded(message, maximum)
-    return overrides
 
 
 def _new(
@@ -138,8 +174,10 @@ def _new(
     purpose: WorkloadPurpose,
     deployment: Deployment,
 ) -> tables.WorkloadRow:
+    workload_id = writes.new_id()
     return tables.WorkloadRow(
-        id=writes.new_id(),
+        id=workload_id,
+        endpoint=context.endpoint(workload_id),
         artifact_id=artifact.id,
         repository_id=artifact.repository_id,
         purpose=purpose,
@@ -148,10 +186,7 @@ def _new(
         digest=artifact.digest,
         specification=specification.to_json(spec),
         replicas=deployment.replicas,
-        resources=[
-            {"container": each.container, "cpu": each.cpu, "memoryBytes": each.memory_bytes}
-            for each in deployment.resources
-        ],
+        resources=resources_to_json(deployment.resources),
         created_by_id=context.viewer.user_id,
         created_at=context.now,
         updated_at=context.now,
@@ -160,13 +195,18 @@ def _new(
     )
 
 
+def resources_to_json(given: Sequence[validation.Resources]) -> list[dict[str, Any]]:
+    """Limits as they are stored, with the names of the graph."""
+    return [{"container": each.container, "cpu": each.cpu, "memoryBytes": each.memory_bytes} for each in given]
+
+
 async def _insert(
     context: Context,
     session: AsyncSession,
     workload: tables.WorkloadRow,
     spec: Specification,
     deployment: Deployment,
-    overrides: Sequence[tuple[str, EnvironmentVariable]],
+    overrides: Sequence[Override],
 ) -> None:
     session.add(workload)
     await session.flush()
@@ -176,34 +216,10 @@ async def _insert(
         )
     )
     await writes.change_tags(session, tables.WorkloadTagRow, "workload_id", workload.id, deployment.tags)
-    session.add_all(
-        tables.WorkloadVariableRow(
-            workload_id=workload.id,
-            container=container,
-            name=variable.name,
-            position=position,
-            type=variable.type,
-            value=variable.value,
-            credential_id=variable.credential_id,
-            field=variable.field,
-        )
-        for position, (container, variable) in enumerate(overrides)
-    )
-    pointers = {
-        (variable.credential_id, variable.field)
-        for variable in (
-            *(variable for _, variable in overrides),
-            *(variable for container in spec.containers for variable in container.environment_vars),
-        )
-        if variable.type is EnvironmentVariableType.CREDENTIAL
-    }
-    session.add_all(
-        tables.WorkloadCredentialUseRow(workload_id=workload.id, credential_id=credential_id, field=field)
-        for credential_id, field in pointers
-        if credential_id is not None and field is not None
-    )
+    await replacements.set_overrides(session, workload.id, overrides)
+    await replacements.set_credential_uses(session, workload.id, replacements.pointers(spec, overrides))
     details = {"name": workload.name, "purpose": workload.purpose.value, "digest": workload.digest}
-    _record(context, session, EventKind.WORKLOAD_CREATED, workload, details)
+    record(context, session, EventKind.WORKLOAD_CREATED, workload, details)
     await writes.wake_reconcilers(session)
 
 
@@ -235,8 +251,8 @@ async def update(context: Context, workload_id: UUID, if_revision: int | None, c
         if tags is not None and (moved := await writes.change_tags(session, row, "workload_id", workload_id, tags)):
             altered["tags"] = moved
         if altered:
-            _touch(context, workload)
-            _record(context, session, EventKind.WORKLOAD_CHANGED, workload, altered)
+            touch(context, workload)
+            record(context, session, EventKind.WORKLOAD_CHANGED, workload, altered)
         return workload_id
 
 
@@ -273,14 +289,16 @@ async def _command(context: Context, workload_id: UUID, if_revision: int | None,
         elif action is WorkloadAction.DELETE:
             await _terminate(context, session, workload)
         else:
-            await _launch(context, session, workload)
+            await launch(context, session, workload)
         return workload_id
 
 
-async def _launch(context: Context, session: AsyncSession, workload: tables.WorkloadRow) -> None:
-    """Start over: a new launch with its own deadline."""
+async def launch(context: Context, session: AsyncSession, workload: tables.WorkloadRow) -> None:
+    """Start over: a new launch with its own deadline. A replacement that is under way is given up."""
+    await replacements.cancel(session, workload, context.now, context.viewer.user_id)
     workload.wanted = Wanted.RUNNING
-    workload.launch += 1
+    workload.last_launch += 1
+    workload.launch = workload.last_launch
     workload.launched_at = context.now
     workload.was_ready = False
     workload.started_at = workload.stopped_at = None
@@ -290,6 +308,7 @@ async def _launch(context: Context, session: AsyncSession, workload: tables.Work
 async def _stop(context: Context, session: AsyncSession, workload: tables.WorkloadRow) -> None:
     if workload.status in {WorkloadStatus.STOPPING, WorkloadStatus.STOPPED}:
         return
+    await replacements.cancel(session, workload, context.now, context.viewer.user_id)
     workload.wanted = Wanted.TERMINATED if workload.purpose is WorkloadPurpose.TEST else Wanted.STOPPED
     await _want(context, session, workload, WorkloadStatus.STOPPING)
 
@@ -298,10 +317,11 @@ async def _terminate(context: Context, session: AsyncSession, workload: tables.W
     """Stop for good; what is stopped already has nothing left in the runtime and ends here."""
     if workload.wanted is Wanted.TERMINATED:
         return
+    await replacements.cancel(session, workload, context.now, context.viewer.user_id)
     workload.wanted = Wanted.TERMINATED
     stopped = workload.status is WorkloadStatus.STOPPED
     await _want(context, session, workload, WorkloadStatus.TERMINATED if stopped else WorkloadStatus.STOPPING)
-    _record(context, session, EventKind.WORKLOAD_DELETED, workload, {"name": workload.name})
+    record(context, session, EventKind.WORKLOAD_DELETED, workload, {"name": workload.name})
 
 
 async def _want(context: Context, session: AsyncSession, workload: tables.WorkloadRow, status: WorkloadStatus) -> None:
@@ -311,9 +331,9 @@ async def _want(context: Context, session: AsyncSession, workload: tables.Worklo
     workload.status_reason = workload.status_message = None
     workload.generation += 1
     workload.reconcile_at = None if status is WorkloadStatus.TERMINATED else context.now
-    _touch(context, workload)
+    touch(context, workload)
     if change["status"]["before"] != change["status"]["after"]:
-        _record(context, session, EventKind.WORKLOAD_STATUS, workload, change)
+        record(context, session, EventKind.WORKLOAD_STATUS, workload, change)
     await writes.wake_reconcilers(session)
 
 
@@ -326,6 +346,9 @@ async def facts(
         col(row.id) == workload.artifact_id
     )
     artifact_status, digest, artifact_role = (await session.exec(asked)).one()
+    replacement_active, replaced_before = (await reads.replaced(session, [workload.id])).get(
+        workload.id, (False, False)
+    )
     return lifecycle.WorkloadFacts(
         role=held,
         status=workload.status,
@@ -333,17 +356,21 @@ async def facts(
         artifact_status=artifact_status,
         artifact_role=artifact_role,
         artifact_changed=digest != workload.digest,
+        replacement_active=replacement_active,
+        replaced_before=replaced_before,
     )
 
 
-def _touch(context: Context, workload: tables.WorkloadRow) -> None:
+def touch(context: Context, workload: tables.WorkloadRow) -> None:
+    """A workload was changed, and someone has asked for it."""
     workload.revision += 1
     workload.updated_at = context.now
 
 
-def _record(
+def record(
     context: Context, session: AsyncSession, kind: EventKind, workload: tables.WorkloadRow, changes: dict[str, Any]
 ) -> None:
+    """Add a line to the history of a workload."""
     writes.record_event(
         session,
         kind,

@@ -1,12 +1,12 @@
 """What every resolver is handed: who asks, when, and the loaders of the operation."""
 
 import dataclasses
-from uuid import UUID
 
 import strawberry
 
 from app.actions import context as acting
 from app.api.loaders import Loaders
+from app.db import tables
 from app.domain import ids
 from app.domain.people import Viewer
 
@@ -24,9 +24,9 @@ class Context:
         """Who asks."""
         return self.acting.viewer
 
-    def endpoint(self, workload_id: UUID) -> str:
+    def endpoint(self, workload: tables.WorkloadRow) -> str:
         """Where a workload answers: known from its creation on, and the same for ever."""
-        return f"{self.public_url}/endpoints/{ids.encode(ids.Kind.WORKLOAD, workload_id)}/"
+        return workload.endpoint or f"{self.public_url}/endpoints/{ids.encode(ids.Kind.WORKLOAD, workload.id)}/"
 
 
 Info = strawberry.Info[Context, None]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from app.actions.rolling import Configuration
 from app.actions.workloads import Deployment
 from app.api import inputs
 from app.domain import errors, ids, people, specification, validation
@@ -126,6 +127,18 @@ def deployment(given: inputs.DeployArtifactInput) -> Deployment:
         resources=[validation.Resources(each.container, each.cpu, each.memory_bytes) for each in given.resources],
         environment=[(each.container, variable(each)) for each in given.environment],
         tags=tags(given.tags),
+    )
+
+
+def configuration(given: inputs.ConfigureWorkloadInput) -> Configuration:
+    """A new configuration of a workload."""
+    resources, environment = given.resources, given.environment
+    return Configuration(
+        replicas=given.replicas,
+        resources=None
+        if resources is None
+        else [validation.Resources(each.container, each.cpu, each.memory_bytes) for each in resources],
+        environment=None if environment is None else [(each.container, variable(each)) for each in environment],
     )
 
 

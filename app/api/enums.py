@@ -94,6 +94,12 @@ VALUES: Mapping[type[Enum], Mapping[str, str]] = {
         "ERRORED": "It gave up, and stays so until it is restarted or stopped. Logs stay readable.",
         "TERMINATED": "Final: nothing is left in the runtime; it is kept for its history.",
     },
+    enums.ReplacementStatus: {
+        "ROLLING": "The new one is brought up beside the old, which serves.",
+        "COMPLETED": "The new one has taken over.",
+        "FAILED": "The new one did not get ready and is gone; the old one serves on.",
+        "CANCELLED": "Something else was asked for meanwhile.",
+    },
     enums.Importance: {
         "LOW": "The least.",
         "MODERATE": "More than the least.",

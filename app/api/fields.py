@@ -82,12 +82,12 @@ def column(attribute: Any, description: str) -> Any:
     return strawberry.field(resolver=resolve, description=description, metadata={DECLARATION: Column(name)})
 
 
-def edge(attribute: Any, table: Any, description: str, *, open_to_all: bool = True) -> Any:
-    """A field that is the row which a column names; null where the column is."""
-    name: str = attribute.key
+def edge(attribute: Any, table: Any, description: str, *, open_to_all: bool = True, name: str | None = None) -> Any:
+    """A field that is the row which a column names; null where the column is. `name`: where Python reserves it."""
+    column_name: str = attribute.key
 
     async def resolve(root: Any, info: Info) -> Any:
-        key = getattr(root.row, name)
+        key = getattr(root.row, column_name)
         if key is None:
             return None
         loaders = info.context.loaders
@@ -95,5 +95,5 @@ def edge(attribute: Any, table: Any, description: str, *, open_to_all: bool = Tr
         return node(row)
 
     del resolve.__annotations__["return"]
-    declaration = Edge(name, table, open_to_all)
-    return strawberry.field(resolver=resolve, description=description, metadata={DECLARATION: declaration})
+    declaration = Edge(column_name, table, open_to_all)
+    return strawberry.field(resolver=resolve, name=name, description=description, metadata={DECLARATION: declaration})

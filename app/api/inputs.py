@@ -338,6 +338,45 @@ class UpdateWorkloadInput:
     if_revision: int | None = strawberry.field(default=None, description=IF_REVISION)
 
 
+@strawberry.input(
+    description="A change of how a workload runs; what is left out stays. Resources or environment: it rolls."
+)
+class ConfigureWorkloadInput:
+    """A new configuration of a workload."""
+
+    workload_id: strawberry.ID = strawberry.field(description="The workload.")
+    replicas: int | None = strawberry.field(default=None, description="0 to 100.")
+    resources: list[ContainerResourcesInput] | None = strawberry.field(
+        default=None, description="All limits of its containers."
+    )
+    environment: list[WorkloadVariableInput] | None = strawberry.field(
+        default=None,
+        description="All variables over those of the artifact. A CREDENTIAL without credentialId keeps the one that "
+        "the workload's variable of that name has.",
+    )
+    if_revision: int | None = strawberry.field(default=None, description=IF_REVISION)
+
+
+@strawberry.input(description="A workload to roll to another locked artifact.")
+class ReplaceArtifactInput:
+    """A replacement to begin."""
+
+    workload_id: strawberry.ID = strawberry.field(description="The workload, a SERVICE.")
+    artifact_id: strawberry.ID = strawberry.field(description="The locked artifact, of the same type.")
+    if_revision: int | None = strawberry.field(default=None, description=IF_REVISION)
+
+
+@strawberry.input(description="A test whose end is to be moved.")
+class ExtendTestInput:
+    """A test to extend."""
+
+    workload_id: strawberry.ID = strawberry.field(description="The workload, an active TEST.")
+    by: timedelta = strawberry.field(
+        description="How much later it ends: up to 8 hours, and to at most 8 hours from now."
+    )
+    if_revision: int | None = strawberry.field(default=None, description=IF_REVISION)
+
+
 @strawberry.input(description="A secret value under its key.")
 class CredentialValueInput:
     """A value of a credential."""

@@ -121,6 +121,7 @@ async def workload_facts(info: Info, row: tables.WorkloadRow) -> lifecycle.Workl
     """What the rules ask about a workload."""
     loaders = info.context.loaders
     artifact = await loaders.row(tables.ArtifactRow, row.artifact_id)
+    replacement_active, replaced_before = await loaders.replaced(row.id)
     return lifecycle.WorkloadFacts(
         role=await loaders.role(tables.WorkloadRow, row.id) or Role.VIEWER,
         status=row.status,
@@ -128,6 +129,8 @@ async def workload_facts(info: Info, row: tables.WorkloadRow) -> lifecycle.Workl
         artifact_status=artifact.status,
         artifact_role=await loaders.role(tables.ArtifactRow, row.artifact_id),
         artifact_changed=artifact.digest != row.digest,
+        replacement_active=replacement_active,
+        replaced_before=replaced_before,
     )
 
 

@@ -117,6 +117,11 @@ class Loaders:
         )
         return things or lifecycle.NOTHING
 
+    async def replaced(self, workload_id: UUID) -> tuple[bool, bool]:
+        """Whether a replacement of a workload is under way, and whether there is an earlier artifact to go back to."""
+        found: tuple[bool, bool] | None = await self.batched("replaced", workload_id, reads.replaced)
+        return found or (False, False)
+
     async def runtime_available(self) -> bool:
         """Whether a runtime can be reached, going by what is recorded: one statement for the whole operation."""
 

@@ -364,7 +364,7 @@ class Workload(Node):
     importance: enums.Importance = column(tables.WorkloadRow.importance, "How much it matters.")
     status: enums.WorkloadStatus = column(tables.WorkloadRow.status, "Where it stands.")
     status_reason: str | None = column(
-        tables.WorkloadRow.status_reason, "Why, for a machine: NO_ENTRYPOINT, CRASH_LOOP, EXPIRED, …"
+        tables.WorkloadRow.status_reason, "Why, for a machine: IMAGE_NOT_FOUND, CRASH_LOOP, EXPIRED, …"
     )
     status_message: str | None = column(tables.WorkloadRow.status_message, "Why, for a person.")
     artifact: Artifact = edge(tables.WorkloadRow.artifact_id, tables.ArtifactRow, "What it runs.")
@@ -392,7 +392,7 @@ class Workload(Node):
     )
     async def endpoint(self, info: Info) -> str | None:
         """The address."""
-        return info.context.endpoint(self.row.id)
+        return info.context.endpoint(self.row)
 
     @strawberry.field(description="The limits of its containers, as far as there are any.")
     async def resources(self) -> list[values.ContainerResources]:
@@ -436,6 +436,18 @@ class Workload(Node):
         """The statuses."""
         return [values.ContainerStatus.of(each) for each in self.row.container_statuses]
 
+    history: Connection["Replacement"] = connection(
+        sources.REPLACEMENTS, "How it was replaced.", sources.named_by(tables.ReplacementRow.workload_id)
+    )
+
+    @strawberry.field(description="The replacement that is under way, else the newest; null where there was none.")
+    async def replacement(self, info: Info) -> "Replacement | None":
+        """The newest replacement: there is one at a time, so one under way is it."""
+        newest: Replacement | None = node(
+            await info.context.loaders.batched("replacement", self.row.id, reads.newest_replacements)
+        )
+        return newest
+
     @strawberry.field(description="Its tags, in order.")
     async def tags(self, info: Info) -> list[values.Tag]:
         """The tags."""
@@ -456,6 +468,27 @@ class Workload(Node):
         """The actions."""
         facts = await judged.workload_facts(info, self.row)
         return judged.states(info, judged.WorkloadActionState, enums.WorkloadAction, facts)
+
+
+@speaks(tables.ReplacementRow)
+@strawberry.type(
+    description="A roll of a workload to another artifact or, where `from` and `to` are the same, to another "
+    "configuration. The new one is brought up beside the old and takes over once it is ready; one that fails goes."
+)
+class Replacement(Node):
+    """A replacement."""
+
+    id: strawberry.ID = id_field(ids.Kind.REPLACEMENT)
+    workload: Workload = edge(tables.ReplacementRow.workload_id, tables.WorkloadRow, "What is rolled.")
+    from_: Artifact = edge(
+        tables.ReplacementRow.from_artifact_id, tables.ArtifactRow, "What it ran before.", name="from"
+    )
+    to: Artifact = edge(tables.ReplacementRow.to_artifact_id, tables.ArtifactRow, "What it is to run.")
+    status: enums.ReplacementStatus = column(tables.ReplacementRow.status, "How it is going, or how it ended.")
+    message: str | None = column(tables.ReplacementRow.message, "Why it failed.")
+    requested_by: User = edge(tables.ReplacementRow.requested_by_id, tables.UserRow, "Who asked for it.")
+    started_at: datetime = column(tables.ReplacementRow.started_at, "When it was asked for.")
+    finished_at: datetime | None = column(tables.ReplacementRow.finished_at, "When it ended.")
 
 
 @speaks(tables.CredentialRow)

@@ -46,6 +46,11 @@ async def find(info: Info, kind: ids.Kind, thing_id: UUID) -> Any:
     if kind is ids.Kind.API_TOKEN:
         token = await loaders.row(tables.ApiTokenRow, thing_id)
         return fields.node(token) if token is not None and token.user_id == viewer.user_id else None
+    if kind is ids.Kind.REPLACEMENT:
+        replacement = await loaders.row(tables.ReplacementRow, thing_id)
+        if replacement is None or await loaders.reachable(tables.WorkloadRow, replacement.workload_id) is None:
+            return None
+        return fields.node(replacement)
     if kind is ids.Kind.CONTAINER:
         container = await loaders.row(tables.ContainerRow, thing_id)
         if container is None or await loaders.role(tables.ArtifactRow, container.artifact_id) is None:

@@ -32,6 +32,8 @@ WORKLOADS = Source(
     filters.WORKLOAD_ORDERS,
     filters.workloads,
 )
+# Whoever may see a workload may see how it was replaced.
+REPLACEMENTS = Source("replacements", tables.ReplacementRow, shared=False)
 CREDENTIALS = Source("credentials", tables.CredentialRow)
 
 USERS = Source("users", tables.UserRow, narrow=filters.users, shared=False, has_search=True)

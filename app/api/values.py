@@ -83,6 +83,9 @@ class ContainerStatus:
 
     container: str = strawberry.field(description="The name of the container.")
     replica: str = strawberry.field(description="The name of the replica.")
+    launch: int = strawberry.field(
+        description="Grows with every start, restart and roll: while one launch takes over from another, both are here."
+    )
     state: enums.ContainerState = strawberry.field(description="What it does.")
     ready: bool = strawberry.field(description="Whether its probes let it have traffic.")
     restart_count: int = strawberry.field(description="How often it was restarted in this launch.")
@@ -98,6 +101,7 @@ class ContainerStatus:
         return cls(
             container=stored["container"],
             replica=stored["replica"],
+            launch=stored["launch"],
             state=enums.ContainerState(stored["state"]),
             ready=stored["ready"],
             restart_count=stored["restartCount"],

@@ -16,11 +16,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.db import tables, writes
+from app.db import replacements, tables, writes
 from app.db.lists import among
 from app.domain import ids, planning
-from app.domain.enums import EventKind, Wanted, WorkloadPurpose, WorkloadStatus
-from app.domain.specification import EnvironmentVariable
+from app.domain.enums import EventKind, ReplacementStatus, Wanted, WorkloadPurpose, WorkloadStatus
 
 EXPIRED_MESSAGE = "The test has reached its end."
 EXPIRED_AT_ONCE = 100
@@ -45,9 +44,17 @@ def _in_seconds(seconds: float) -> Any:
     return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """A workload that was claimed, and the replacement of it that is under way."""
+
+    row: tables.WorkloadRow
+    replacement: tables.ReplacementRow | None = None
+
+
 async def claim(
     session: AsyncSession, holder: UUID, *, woken: Collection[UUID], limit: int, lease_seconds: float
-) -> Sequence[tables.WorkloadRow]:
+) -> Sequence[Claim]:
     """Take up to `limit` workloads that are due, or that are among `woken`, and that nobody holds."""
     due = (
         select(col(_row.id))
@@ -67,7 +74,17 @@ async def claim(
         .execution_options(synchronize_session=False)
     )
     claimed: Sequence[tables.WorkloadRow] = (await session.exec(statement)).scalars().all()
-    return claimed
+    if not claimed:
+        return ()
+    replacement = tables.ReplacementRow
+    rolling = await session.exec(
+        select(replacement).where(
+            among(replacement.workload_id, [row.id for row in claimed]),
+            col(replacement.status) == ReplacementStatus.ROLLING,
+        )
+    )
+    under_way = {each.workload_id: each for each in rolling}
+    return [Claim(row, under_way.get(row.id)) for row in claimed]
 
 
 async def release(session: AsyncSession, holder: UUID, releases: Collection[Release]) -> None:
@@ -96,18 +113,19 @@ async def release(session: AsyncSession, holder: UUID, releases: Collection[Rele
 async def record(
     session: AsyncSession,
     holder: UUID,
-    row: tables.WorkloadRow,
+    claimed: Claim,
     plan: planning.Plan,
     *,
     now: datetime,
     then: float | str | None,
     lease_seconds: float,
 ) -> bool:
-    """Store what a plan says of a workload, with an event for each status on the way.
+    """Store what a plan says of a workload and of its replacement, with an event for each status on the way.
 
     `then` is the delay of the release, or `KEEP`. Answers False, and stores nothing, where the lease was lost or
     someone has asked for something else meanwhile.
     """
+    row = claimed.row
     way = planning.path(row.status, plan.status)
     values: dict[str, Any] = {
         "status": plan.status,
@@ -117,9 +135,13 @@ async def record(
         "ready_replicas": plan.ready_replicas,
         "container_statuses": list(plan.container_statuses),
         "addresses": list(plan.addresses),
+        "draining": list(plan.draining),
         "launched_at": plan.launched_at or row.launched_at,
     }
-    if way:
+    replacement = claimed.replacement
+    if replacement is not None and plan.outcome is not None and plan.outcome.status is ReplacementStatus.COMPLETED:
+        values |= await replacements.taken_over(session, replacement)
+    if way or plan.outcome is not None:
         values["updated_at"] = now
     if WorkloadStatus.LAUNCHING in way:
         values["started_at"] = now
@@ -143,6 +165,11 @@ async def record(
     )
     if (await session.exec(statement)).one_or_none() is None:
         return False
+    if replacement is not None and plan.outcome is not None:
+        outcome = plan.outcome
+        await replacements.finish(session, row, replacement, outcome.status, outcome.message, now)
+    elif replacement is not None and plan.successor_begun_at not in {None, replacement.begun_at}:
+        (await session.merge(replacement)).begun_at = plan.successor_begun_at
     for before, after in zip((row.status, *way), way, strict=False):
         _record_status(session, row, before, after, plan.reason if after is plan.status else None, now)
     return True
@@ -164,6 +191,7 @@ async def expire(session: AsyncSession, now: datetime) -> int:
     )
     rows = (await session.exec(over)).all()
     for row in rows:
+        await replacements.cancel(session, row, now, None)
         if row.status is not WorkloadStatus.STOPPING:
             _record_status(session, row, row.status, WorkloadStatus.STOPPING, planning.EXPIRED, now)
         row.status = WorkloadStatus.STOPPING
@@ -199,20 +227,10 @@ async def release_all(session: AsyncSession, holder: UUID) -> None:
     await session.exec(statement)
 
 
-async def launch_details(
-    session: AsyncSession, row: tables.WorkloadRow
-) -> tuple[list[tuple[str, EnvironmentVariable]], int | None]:
-    """What a start needs beside the row: the overrides of the environment, and the version of the artifact."""
-    variable = tables.WorkloadVariableRow
-    overrides = await session.exec(
-        select(variable).where(col(variable.workload_id) == row.id).order_by(col(variable.position))
-    )
-    artifact = tables.ArtifactRow
-    version = await session.exec(select(col(artifact.version)).where(col(artifact.id) == row.artifact_id))
-    return [
-        (each.container, EnvironmentVariable(each.name, each.type, each.value, each.credential_id, each.field))
-        for each in overrides
-    ], version.one_or_none()
+async def version(session: AsyncSession, artifact_id: UUID) -> int | None:
+    """The version of an artifact; None of a draft."""
+    row = tables.ArtifactRow
+    return (await session.exec(select(col(row.version)).where(col(row.id) == artifact_id))).one_or_none()
 
 
 async def statuses(session: AsyncSession, workload_ids: Collection[UUID]) -> Mapping[UUID, WorkloadStatus]:

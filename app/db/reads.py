@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, not_
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import and_, func, not_
+from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -137,6 +137,52 @@ async def locked_artifacts(
         among(by, repository_ids), col(row.status) == enums.ArtifactStatus.LOCKED
     )
     return _things(await session.exec(statement), ids.Kind.ARTIFACT)
+
+
+async def replaced(session: AsyncSession, workload_ids: Sequence[UUID]) -> Mapping[UUID, tuple[bool, bool]]:
+    """Of each workload: whether a replacement is under way, and whether there is an earlier artifact to go back to."""
+    row = tables.ReplacementRow
+    under_way = func.bool_or(col(row.status) == enums.ReplacementStatus.ROLLING)
+    before = func.bool_or(_has_replaced(row))
+    statement = (
+        select(row.workload_id, under_way, before)
+        .where(among(row.workload_id, workload_ids))
+        .group_by(col(row.workload_id))
+    )
+    return {workload_id: (active, earlier) for workload_id, active, earlier in await session.exec(statement)}
+
+
+async def newest_replacements(
+    session: AsyncSession, workload_ids: Sequence[UUID]
+) -> Mapping[UUID, tables.ReplacementRow]:
+    """The newest replacement of each workload."""
+    row = tables.ReplacementRow
+    statement = (
+        select(row)
+        .where(among(row.workload_id, workload_ids))
+        .ext(distinct_on(col(row.workload_id)))
+        .order_by(col(row.workload_id), col(row.id).desc())
+    )
+    return {each.workload_id: each for each in await session.exec(statement)}
+
+
+async def earlier_artifact(session: AsyncSession, workload_id: UUID) -> UUID | None:
+    """The artifact before the newest completed replacement of a workload; None where there was none."""
+    row = tables.ReplacementRow
+    statement = (
+        select(row.from_artifact_id)
+        .where(col(row.workload_id) == workload_id, _has_replaced(row))
+        .order_by(col(row.id).desc())
+        .limit(1)
+    )
+    return (await session.exec(statement)).one_or_none()
+
+
+def _has_replaced(row: type[tables.ReplacementRow]) -> Any:
+    """Whether a replacement has put another artifact in the place of the one before: not a mere configuration."""
+    return and_(
+        col(row.status) == enums.ReplacementStatus.COMPLETED, col(row.from_artifact_id) != col(row.to_artifact_id)
+    )
 
 
 async def credential_users(

@@ -52,6 +52,15 @@ class Wanted(StrEnum):
     TERMINATED = "TERMINATED"
 
 
+class ReplacementStatus(StrEnum):
+    """How a replacement is going, or how it ended."""
+
+    ROLLING = "ROLLING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
 class Importance(StrEnum):
     """How much a workload matters, from the least to the most."""
 

@@ -152,7 +152,10 @@ class CredentialFacts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkloadFacts:
-    """`artifact_role` is None where the viewer sees the artifact only as a frame."""
+    """`artifact_role` is None where the viewer sees the artifact only as a frame.
+
+    `target_status` and `target_is_same` are about the artifact that is to replace the workload's, where one is named.
+    """
 
     role: Role
     status: WorkloadStatus
@@ -162,6 +165,8 @@ class WorkloadFacts:
     artifact_changed: bool = False
     replacement_active: bool = False
     replaced_before: bool = False
+    target_status: ArtifactStatus | None = None
+    target_is_same: bool = False
 
     def blocking(self, code: BlockerCode) -> Things | None:
         """See `Facts.blocking`."""
@@ -170,7 +175,9 @@ class WorkloadFacts:
             case BlockerCode.NOT_A_TEST:
                 applies = not is_test
             case BlockerCode.STATUS_MISMATCH:
-                applies = is_test
+                applies = is_test or self.target_status is ArtifactStatus.DRAFT
+            case BlockerCode.SAME_ARTIFACT:
+                applies = self.target_is_same
             case BlockerCode.WORKLOAD_NOT_ACTIVE:
                 applies = is_test and self.status is WorkloadStatus.STOPPED
             case BlockerCode.ARTIFACT_CHANGED:
@@ -242,7 +249,9 @@ WORKLOAD_RULES: Mapping[WorkloadAction, Rule] = {
         ),
     ),
     WorkloadAction.REPLACE: Rule(
-        Role.EDITOR, _TERMINATED, (BlockerCode.STATUS_MISMATCH, BlockerCode.REPLACEMENT_ACTIVE)
+        Role.EDITOR,
+        _TERMINATED,
+        (BlockerCode.STATUS_MISMATCH, BlockerCode.SAME_ARTIFACT, BlockerCode.REPLACEMENT_ACTIVE),
     ),
     WorkloadAction.ROLLBACK: Rule(
         Role.EDITOR, _TERMINATED, (BlockerCode.NO_EARLIER_ARTIFACT, BlockerCode.REPLACEMENT_ACTIVE)

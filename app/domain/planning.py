@@ -7,53 +7,38 @@
 
 A plan depends on what is wanted and what is seen, not on what happened in between, so it does not matter how often
 it is made, by whom, or what was lost on the way.
+
+A replacement brings a successor up beside the launch that serves: while it is under way the status is that of the one
+that serves; once the successor is ready it takes over, and one that fails goes and leaves everything as it was.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.domain.enums import ContainerState, ProbeKind, Wanted, WorkloadStatus
-from app.domain.observations import (
-    CRASH_LOOP,
-    START_ERROR,
-    Address,
-    ContainerObservation,
-    Observation,
-    Refusal,
-)
-from app.domain.specification import Container, Specification
+from app.domain import rollouts, slots
+from app.domain.enums import ContainerState, ReplacementStatus, Wanted, WorkloadStatus
+from app.domain.observations import Observation, Refusal
+from app.domain.slots import Key, Policy, Runs, Side, Verdict
+from app.domain.specification import Specification
 
 EXPIRED = "EXPIRED"
-LAUNCH_DEADLINE = "LAUNCH_DEADLINE"
-NOT_READY = "NOT_READY"
-REPLICAS_MISSING = "REPLICAS_MISSING"
 RUNTIME_UNAVAILABLE = "RUNTIME_UNAVAILABLE"
 CREDENTIAL_UNAVAILABLE = "CREDENTIAL_UNAVAILABLE"
 
-Key = tuple[str, str]
-"""A container of a replica: the names of both."""
-
-Runs = Mapping[str, Mapping[str, int]]
-"""What a runtime is to run: of each replica, which containers, each in its how-manieth run.
-
-A replica that is left out goes. A container that is left out of a replica does not run, but is remembered.
-"""
+# How often a replica with open requests is looked at.
+DRAIN_POLL = timedelta(milliseconds=500)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Policy:
-    """The numbers of the rules."""
+class Successor:
+    """The launch that is to take over. `begun_at`: when it was last begun, from where its deadline counts."""
 
-    launch_deadline: timedelta = timedelta(minutes=10)
-    restarts_before_giving_up: int = 5
-    first_pause: timedelta = timedelta(seconds=1)
-    longest_pause: timedelta = timedelta(seconds=60)
-    # A run that lasted this long is followed by the shortest pause, as the kubelet forgives after ten minutes.
-    forgiven_after: timedelta = timedelta(minutes=10)
-    # What dies at once was never ready: a container without probes counts as ready when it has run this long.
-    settle: timedelta = timedelta(milliseconds=500)
+    launch: int
+    specification: Specification
+    replicas: int
+    begun_at: datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,15 +57,15 @@ class Workload:
     ready_replicas: int = 0
     container_statuses: Sequence[Mapping[str, Any]] = ()
     addresses: Sequence[Mapping[str, Any]] = ()
+    draining: Sequence[Mapping[str, Any]] = ()
+    successor: Successor | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the prober says of one run of a container, where the runtime has no probes of its own."""
+class Outcome:
+    """How a replacement ended. COMPLETED: the successor has taken over."""
 
-    run: int
-    ready: bool
-    failed: ProbeKind | None = None
+    status: ReplacementStatus
     message: str | None = None
 
 
@@ -88,7 +73,8 @@ class Verdict:
 class Plan:
     """What to record, and what to have the runtime do.
 
-    `runs` is what it is to run, None where that is so already. `remove`: nothing of the workload may be left in it.
+    `runs` is what it is to run, by launch, the one to become last; None where that is so already. `remove`: nothing of
+    the workload may be left in it. `draining` are replicas that get no more traffic and wait for what is still open.
     `look_again`: when something is due without an event that tells so.
     """
 
@@ -100,44 +86,17 @@ class Plan:
     ready_replicas: int = 0
     container_statuses: Sequence[Mapping[str, Any]] = ()
     addresses: Sequence[Mapping[str, Any]] = ()
-    runs: Runs | None = None
+    draining: Sequence[Mapping[str, Any]] = ()
+    runs: Mapping[int, Runs] | None = None
     remove: bool = False
+    outcome: Outcome | None = None
+    successor_begun_at: datetime | None = None
     look_again: timedelta | None = None
 
     @property
     def acts(self) -> bool:
         """Whether the runtime has something to do."""
         return self.remove or self.runs is not None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Slot:
-    """One container that is wanted, what is seen of it, and when it is to start again."""
-
-    replica: str
-    container: Container
-    seen: ContainerObservation | None
-    verdict: Verdict | None
-    ready: bool
-    settles_in: timedelta | None = None
-    restarts_in: timedelta | None = None
-
-    @property
-    def runs(self) -> bool:
-        return self.seen is not None and self.seen.state is not ContainerState.TERMINATED
-
-    @property
-    def failed(self) -> ProbeKind | None:
-        return None if self.verdict is None else self.verdict.failed
-
-    @property
-    def wanted_run(self) -> int | None:
-        """The number of the run that is wanted now; None while it must not run."""
-        if self.seen is None:
-            return 0
-        if self.seen.state is ContainerState.TERMINATED:
-            return self.seen.run + 1 if self.restarts_in is None else None
-        return None if self.failed else self.seen.run
 
 
 _EDGES = {
@@ -168,27 +127,35 @@ def path(before: WorkloadStatus, after: WorkloadStatus) -> tuple[WorkloadStatus,
     raise ValueError(message)
 
 
-def plan(
-    workload: Workload,
-    observation: Observation | None,
-    verdicts: Mapping[Key, Verdict],
-    now: datetime,
-    policy: Policy,
-    *,
-    refusal: Refusal | None = None,
-    notice: str | None = None,
-) -> Plan:
-    """Decide about a workload whose runtime has answered; None is the answer that it has nothing of it.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a decision depends on beside the workload and what is seen of it.
 
-    `refusal` says that the runtime will never run this; `notice` is what it says of all that it runs.
+    `self_healing`: the runtime restarts, probes and replaces by itself. `busy` are addresses at which requests are
+    still open. `refusal` says that the runtime will never run what is to be run now; `notice` is what it says of all
+    that it runs.
     """
+
+    now: datetime
+    policy: Policy
+    verdicts: Mapping[Key, Verdict] = dataclasses.field(default_factory=dict)
+    self_healing: bool = False
+    busy: Collection[tuple[str, int]] = ()
+    refusal: Refusal | None = None
+    notice: str | None = None
+
+
+def plan(workload: Workload, observation: Observation | None, given: Circumstances) -> Plan:
+    """Decide about a workload whose runtime has answered; None is the answer that it has nothing of it."""
     if workload.wanted is not Wanted.RUNNING or workload.status in {WorkloadStatus.STOPPED, WorkloadStatus.TERMINATED}:
         return _take_down(workload, observation)
     if workload.status is WorkloadStatus.ERRORED:
         return _keep_errored(workload, observation)
-    if refusal is not None:
-        return _give_up(workload, observation, (), refusal.reason, refusal.message)
-    return _bring_up(workload, observation, verdicts, now, policy, notice)
+    if given.refusal is not None and workload.successor is None:
+        return _give_up(workload, observation, (), given.refusal.reason, given.refusal.message)
+    if given.self_healing:
+        return _follow(workload, observation, given)
+    return _bring_up(workload, observation, given)
 
 
 def plan_unavailable(workload: Workload, message: str) -> Plan:
@@ -223,6 +190,7 @@ def _as_recorded(workload: Workload) -> Plan:
         ready_replicas=workload.ready_replicas,
         container_statuses=workload.container_statuses,
         addresses=workload.addresses,
+        draining=workload.draining,
     )
 
 
@@ -239,240 +207,235 @@ def _take_down(workload: Workload, observation: Observation | None) -> Plan:
 
 
 def _keep_errored(workload: Workload, observation: Observation | None) -> Plan:
-    kept = dataclasses.replace(_as_recorded(workload), ready_replicas=0, addresses=())
-    if observation is None or observation.launch != workload.launch:
+    kept = dataclasses.replace(_as_recorded(workload), ready_replicas=0, addresses=(), draining=())
+    if observation is None:
         return kept
-    seen = {(each.replica, each.container): each for each in observation.containers}
+    seen = {
+        (launch, each.replica, each.container): each
+        for launch, containers in observation.launches.items()
+        for each in containers
+    }
     statuses = tuple(
         {**each, "state": found.state.value, "ready": False, "lastExitCode": found.exit_code}
-        if (found := seen.get((each["replica"], each["container"])))
+        if (found := seen.get((each["launch"], each["replica"], each["container"])))
         else each
         for each in workload.container_statuses
     )
-    runs = _nothing_runs(observation) if _alive(observation) else None
-    return dataclasses.replace(kept, container_statuses=statuses, runs=runs)
+    return dataclasses.replace(kept, container_statuses=statuses, runs=_nothing_runs(workload, observation))
 
 
-def _alive(observation: Observation) -> bool:
-    return any(each.state is not ContainerState.TERMINATED for each in observation.containers)
+def _nothing_runs(workload: Workload, observation: Observation | None) -> Mapping[int, Runs] | None:
+    """What has been given up runs no more, but stays for its logs; None where that is so.
 
-
-def _nothing_runs(observation: Observation) -> Runs:
-    return {each.replica: {} for each in observation.containers}
-
-
-def _bring_up(
-    workload: Workload,
-    observation: Observation | None,
-    verdicts: Mapping[Key, Verdict],
-    now: datetime,
-    policy: Policy,
-    notice: str | None,
-) -> Plan:
-    was_ready = workload.was_ready or workload.status in {WorkloadStatus.RUNNING, WorkloadStatus.INTERRUPTED}
-    seen = {}
-    if observation is not None and observation.launch == workload.launch:
-        seen = {(each.replica, each.container): each for each in observation.containers}
-    slots = [
-        _slot(str(replica), container, seen, verdicts, now, policy)
-        for replica in range(workload.replicas)
-        for container in workload.specification.containers
-    ]
-    launched_at = workload.launched_at if seen else now  # the deadline counts from when this launch was last begun
-    deadline_in = launched_at + policy.launch_deadline - now
-    if not was_ready:
-        hopeless = _hopeless(slots, policy)
-        if hopeless is not None:
-            return _give_up(workload, observation, slots, *hopeless)
-    replicas_ready = _ready_replicas(slots)
-    complete = len(replicas_ready) == workload.replicas
-    if not complete and not was_ready and deadline_in <= timedelta():
-        return _give_up(workload, observation, slots, LAUNCH_DEADLINE, _missed_deadline(slots, policy))
-
-    status = _live_status(workload, slots, complete=complete, was_ready=was_ready)
-    reason, message = (None, None) if complete else _trouble(slots, was_ready=was_ready)
-    waits = [each for slot in slots for each in (slot.settles_in, slot.restarts_in) if each is not None]
-    if not complete and not was_ready:
-        waits.append(deadline_in)
-    return Plan(
-        status=status,
-        reason=reason,
-        message=message or notice,
-        was_ready=was_ready or complete,
-        launched_at=launched_at if launched_at != workload.launched_at and not was_ready else None,
-        ready_replicas=len(replicas_ready),
-        container_statuses=tuple(_container_status(slot) for slot in slots),
-        addresses=tuple(_addresses(slots, replicas_ready)),
-        runs=_runs_to_apply(observation, slots, workload),
-        look_again=min(waits, default=None),
+    A runtime that heals by itself can't keep the one without the other: there it goes on trying, in long pauses.
+    """
+    if observation is None or observation.rollout is not None:
+        return None
+    alive = any(
+        each.state is not ContainerState.TERMINATED for launch in observation.launches.values() for each in launch
     )
-
-
-def _slot(
-    replica: str,
-    container: Container,
-    seen_by_key: Mapping[Key, ContainerObservation],
-    verdicts: Mapping[Key, Verdict],
-    now: datetime,
-    policy: Policy,
-) -> _Slot:
-    seen = seen_by_key.get((replica, container.name))
-    verdict = verdicts.get((replica, container.name))
-    if seen is None or (verdict is not None and verdict.run != seen.run):
-        verdict = None
-    if seen is None:
-        return _Slot(replica, container, None, None, ready=False)
-    if seen.state is ContainerState.TERMINATED:
-        waited = now - (seen.finished_at or now)
-        left = pause(seen, policy) - waited
-        return _Slot(replica, container, seen, verdict, ready=False, restarts_in=left if left > timedelta() else None)
-    if seen.state is not ContainerState.RUNNING:
-        return _Slot(replica, container, seen, verdict, ready=False)
-    if seen.ready is not None:
-        return _Slot(replica, container, seen, verdict, ready=seen.ready)
-    if container.probes.keys() & {ProbeKind.STARTUP, ProbeKind.READINESS}:
-        return _Slot(replica, container, seen, verdict, ready=verdict is not None and verdict.ready)
-    left = policy.settle - (now - (seen.started_at or now))
-    failed = verdict is not None and verdict.failed is not None
-    if left > timedelta():
-        return _Slot(replica, container, seen, verdict, ready=False, settles_in=left)
-    return _Slot(replica, container, seen, verdict, ready=not failed)
-
-
-def pause(seen: ContainerObservation, policy: Policy) -> timedelta:
-    """How long a container that has ended waits for its next run: twice as long after each, up to the longest."""
-    if seen.started_at and seen.finished_at and seen.finished_at - seen.started_at >= policy.forgiven_after:
-        return policy.first_pause
-    # The exponent is bounded: the pause has long reached its limit, and a timedelta can't hold 2^100 seconds.
-    return min(policy.first_pause * (1 << min(seen.run, 20)), policy.longest_pause)
-
-
-def _hopeless(slots: Sequence[_Slot], policy: Policy) -> tuple[str, str] | None:
-    for slot in slots:
-        if slot.seen is None or slot.seen.state is not ContainerState.TERMINATED:
-            continue
-        if slot.seen.reason == START_ERROR:
-            return START_ERROR, _ending(slot)
-        if slot.seen.run >= policy.restarts_before_giving_up:
-            return CRASH_LOOP, f"{_ending(slot)}, after {slot.seen.run} restarts. Its logs may say why."
-    return None
+    if not alive and observation.launches.keys() <= {workload.launch}:
+        return None
+    return {workload.launch: {each.replica: {} for each in observation.launches.get(workload.launch, ())}}
 
 
 def _give_up(
-    workload: Workload, observation: Observation | None, slots: Sequence[_Slot], reason: str, message: str
+    workload: Workload,
+    observation: Observation | None,
+    statuses: Sequence[Mapping[str, Any]],
+    reason: str,
+    message: str,
 ) -> Plan:
     return Plan(
         status=WorkloadStatus.ERRORED,
         reason=reason,
         message=message,
         was_ready=workload.was_ready,
-        container_statuses=tuple(
-            _container_status(dataclasses.replace(slot, ready=False, restarts_in=None)) for slot in slots
-        ),
-        runs=_nothing_runs(observation) if observation is not None and _alive(observation) else None,
+        container_statuses=tuple(statuses),
+        runs=_nothing_runs(workload, observation),
     )
 
 
-def _missed_deadline(slots: Sequence[_Slot], policy: Policy) -> str:
-    minutes, seconds = divmod(int(policy.launch_deadline.total_seconds()), 60)
-    allowed = f"{minutes} min" if not seconds else f"{int(policy.launch_deadline.total_seconds())} s"
-    details = next((f" {_describe(slot)}" for slot in slots if not slot.ready), "")
-    return f"Not ready within the launch deadline of {allowed}.{details}"
+def _bring_up(workload: Workload, observation: Observation | None, given: Circumstances) -> Plan:
+    """For a runtime that Slipway restarts: say which container runs when, and let a successor take over."""
+    was_ready = _was_ready(workload)
+    seen = observation.launches if observation is not None else {}
+
+    def look(launch: int, specification: Specification, replicas: int) -> Side:
+        return slots.look(
+            launch,
+            specification,
+            replicas,
+            seen.get(launch, ()),
+            verdicts=given.verdicts,
+            recorded=workload.container_statuses,
+            now=given.now,
+            policy=given.policy,
+        )
+
+    side = look(workload.launch, workload.specification, workload.replicas)
+    # The deadline counts from when a launch was last begun.
+    launched_at = workload.launched_at if seen.get(workload.launch) else given.now
+    deadline_in = launched_at + given.policy.launch_deadline - given.now
+    next_up = workload.successor
+    successor, outcome, begun_at = None, None, None
+    if next_up is not None:
+        successor = look(next_up.launch, next_up.specification, next_up.replicas)
+        begun_at = next_up.begun_at if seen.get(next_up.launch) else given.now
+        outcome = _outcome(successor, begun_at, given)
+    elif not was_ready:
+        failed = side.hopeless
+        if failed is None and not side.complete and deadline_in <= timedelta():
+            failed = slots.missed_deadline(side)
+        if failed is not None:
+            return _give_up(workload, observation, side.given_up(), *failed)
+
+    if outcome is not None and successor is not None:
+        if outcome.status is ReplacementStatus.COMPLETED:
+            side, was_ready = successor, True
+        successor = None
+    sides = [side] if successor is None else [side, successor]
+    draining = list(_draining(workload, observation, sides, given))
+    waits = [wait for each in sides for wait in each.waits] + [left for _, left in draining]
+    if not side.complete and not was_ready:
+        waits.append(deadline_in)
+    if successor is not None and begun_at is not None:
+        waits.append(begun_at + given.policy.launch_deadline - given.now)
+    reason, message = (None, None) if side.complete else side.trouble(was_ready=was_ready)
+    return Plan(
+        status=_live_status(workload, complete=side.complete, was_ready=was_ready, started=side.started),
+        reason=reason,
+        message=message or given.notice,
+        was_ready=was_ready or side.complete,
+        launched_at=launched_at if launched_at != workload.launched_at and not was_ready else None,
+        ready_replicas=len(side.ready),
+        container_statuses=tuple(status for each in sides for status in each.statuses()),
+        addresses=tuple(side.addresses()),
+        draining=tuple(replica for replica, _ in draining),
+        runs=_runs_to_apply(observation, sides, [replica for replica, _ in draining]),
+        outcome=outcome,
+        successor_begun_at=begun_at if successor is not None else None,
+        look_again=min(waits, default=None),
+    )
 
 
-def _ready_replicas(slots: Sequence[_Slot]) -> frozenset[str]:
-    """Replicas all of whose containers are ready."""
-    return frozenset(slot.replica for slot in slots) - {slot.replica for slot in slots if not slot.ready}
+def _was_ready(workload: Workload) -> bool:
+    return workload.was_ready or workload.status in {WorkloadStatus.RUNNING, WorkloadStatus.INTERRUPTED}
 
 
-def _live_status(workload: Workload, slots: Sequence[_Slot], *, complete: bool, was_ready: bool) -> WorkloadStatus:
+def _outcome(successor: Side, begun_at: datetime, given: Circumstances) -> Outcome | None:
+    """How the replacement ends now; None while it is under way."""
+    if given.refusal is not None:
+        return Outcome(ReplacementStatus.FAILED, given.refusal.message)
+    if successor.complete:
+        return Outcome(ReplacementStatus.COMPLETED)
+    failed = successor.hopeless
+    if failed is None and begun_at + given.policy.launch_deadline <= given.now:
+        failed = slots.missed_deadline(successor)
+    return None if failed is None else Outcome(ReplacementStatus.FAILED, failed[1])
+
+
+def _live_status(workload: Workload, *, complete: bool, was_ready: bool, started: bool) -> WorkloadStatus:
     if complete:
         return WorkloadStatus.RUNNING
     if was_ready:
         return WorkloadStatus.INTERRUPTED
-    if workload.status is WorkloadStatus.LAUNCHING or all(slot.seen and slot.seen.started_at for slot in slots):
+    if workload.status is WorkloadStatus.LAUNCHING or started:
         return WorkloadStatus.LAUNCHING
     return WorkloadStatus.PROVISIONING
 
 
-def _trouble(slots: Sequence[_Slot], *, was_ready: bool) -> tuple[str | None, str | None]:
-    """Why a workload is not ready; nothing where it is only on its way up."""
-    ended = next((slot for slot in slots if slot.seen and (not slot.runs or slot.failed)), None)
-    if ended is not None:
-        return CRASH_LOOP, f"{_ending(ended)}. It is tried again, with growing pauses."
-    unready = next((slot for slot in slots if slot.runs and not slot.ready and slot.verdict), None)
-    if unready is not None and unready.verdict and unready.verdict.message:
-        return NOT_READY, _describe(unready)
-    if was_ready:
-        return REPLICAS_MISSING, "Fewer replicas are ready than wanted; the others are started."
-    return None, None
+def _draining(
+    workload: Workload, observation: Observation | None, sides: Sequence[Side], given: Circumstances
+) -> Iterator[tuple[dict[str, Any], timedelta]]:
+    """Replicas that had traffic and are not wanted any more, while they wait for what is still open at them.
 
-
-def _ending(slot: _Slot) -> str:
-    name = f"Container {slot.container.name} of replica {slot.replica}"
-    if slot.failed is not None:
-        said = f": {slot.verdict.message}" if slot.verdict and slot.verdict.message else ""
-        return f"{name} failed its {slot.failed.value.lower()} probe{said}"
-    if slot.seen and slot.seen.message:
-        return f"{name}: {slot.seen.message}"
-    return f"{name} exited with code {slot.seen.exit_code if slot.seen else 'unknown'}"
-
-
-def _describe(slot: _Slot) -> str:
-    name = f"Container {slot.container.name} of replica {slot.replica}"
-    if slot.verdict and slot.verdict.message:
-        return f"{name} is not ready: {slot.verdict.message}"
-    return f"{name} is not ready."
-
-
-def _runs_to_apply(observation: Observation | None, slots: Sequence[_Slot], workload: Workload) -> Runs | None:
-    wanted: dict[str, dict[str, int]] = {}
-    for slot in slots:
-        containers = wanted.setdefault(slot.replica, {})
-        if slot.wanted_run is not None:
-            containers[slot.container.name] = slot.wanted_run
-    if observation is None:
-        return wanted or None
-    if observation.launch != workload.launch:
-        return wanted
-    running: dict[str, dict[str, int]] = {}
-    for each in observation.containers:
-        containers = running.setdefault(each.replica, {})
-        if each.state is not ContainerState.TERMINATED:
-            containers[each.container] = each.run
-    return None if running == wanted else wanted
-
-
-def _container_status(slot: _Slot) -> dict[str, Any]:
-    """The JSON that is stored, with the names of the graph's ContainerStatus."""
-    seen = slot.seen
-    state = seen.state if seen else ContainerState.WAITING
-    reason = seen.reason if seen else None
-    message = seen.message if seen else None
-    if slot.failed is not None and slot.verdict:
-        reason, message = f"{slot.failed.value}_FAILED", slot.verdict.message
-    elif slot.verdict and slot.runs and not slot.ready:
-        message = slot.verdict.message or message
-    if slot.restarts_in is not None:  # between two runs, as Kubernetes' CrashLoopBackOff
-        state = ContainerState.WAITING
-        reason = CRASH_LOOP
-        message = f"{_ending(slot)}."
-    return {
-        "container": slot.container.name,
-        "replica": slot.replica,
-        "state": state.value,
-        "ready": slot.ready,
-        "restartCount": seen.run if seen else 0,
-        "reason": reason,
-        "message": message,
-        "startedAt": seen.started_at.isoformat() if seen and seen.started_at else None,
-        "lastExitCode": seen.exit_code if seen else None,
+    Each with how long it waits until it is looked at again.
+    """
+    wanted = {(side.launch, str(replica)) for side in sides for replica in range(side.replicas)}
+    alive = {
+        (launch, each.replica)
+        for launch, containers in (observation.launches if observation else {}).items()
+        for each in containers
+        if each.state is not ContainerState.TERMINATED
     }
+    since = given.now.isoformat()
+    leaving = {(each["launch"], each["replica"]): {**each, "since": since} for each in workload.addresses}
+    leaving |= {(each["launch"], each["replica"]): dict(each) for each in workload.draining}
+    for replica, entry in leaving.items():
+        if replica in wanted or replica not in alive:
+            continue
+        waited = given.now - datetime.fromisoformat(entry["since"])
+        is_busy = (entry["host"], entry["port"]) in given.busy
+        if waited < given.policy.drain or (is_busy and waited < given.policy.longest_drain):
+            yield entry, max(given.policy.drain - waited, DRAIN_POLL)
 
 
-def _addresses(slots: Sequence[_Slot], ready: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """Where the ready replicas take traffic: at the port of their primary container."""
-    for slot in slots:
-        address: Address | None = slot.seen.address if slot.seen else None
-        if slot.replica in ready and slot.container.primary and address is not None:
-            yield {"replica": slot.replica, "host": address.host, "port": address.port}
+def _runs_to_apply(
+    observation: Observation | None, sides: Sequence[Side], draining: Sequence[Mapping[str, Any]]
+) -> Mapping[int, Runs] | None:
+    """What the runtime is to run, by launch, the one to become last; None where it does."""
+    running: dict[int, dict[str, dict[str, int]]] = {}
+    for launch, containers in (observation.launches if observation else {}).items():
+        replicas = running.setdefault(launch, {})
+        for each in containers:
+            runs = replicas.setdefault(each.replica, {})
+            if each.state is not ContainerState.TERMINATED:
+                runs[each.container] = each.run
+    wanted: dict[int, dict[str, dict[str, int]]] = {}
+    for entry in draining:
+        launch, replica = entry["launch"], entry["replica"]
+        wanted.setdefault(launch, {})[replica] = running[launch][replica]
+    for side in sides:
+        wanted[side.launch] = {**wanted.pop(side.launch, {}), **side.runs}
+    # Whether a launch of which nothing is wanted is there or not makes no difference, as long as nothing else is.
+    if running == wanted or (observation is None and not any(wanted.values())):
+        return None
+    return wanted
+
+
+def _follow(workload: Workload, observation: Observation | None, given: Circumstances) -> Plan:
+    """For a runtime that does the rest by itself: ask it for one launch, and see how far it is."""
+    was_ready = _was_ready(workload)
+    next_up = workload.successor
+    current = rollouts.look(workload.launch, workload.replicas, observation, given.policy)
+    launched_at = workload.launched_at if current.begun else given.now
+    target, outcome, begun_at = current, None, None
+    if next_up is not None:
+        target = rollouts.look(next_up.launch, next_up.replicas, observation, given.policy)
+        begun_at = next_up.begun_at if target.begun else given.now
+        outcome = _rollout_outcome(target, begun_at, given)
+    elif not was_ready and (failed := target.failure(launched_at, given.now)) is not None:
+        return _give_up(workload, observation, rollouts.statuses(observation), *failed)
+    if outcome is not None:
+        if outcome.status is ReplacementStatus.COMPLETED:
+            current, was_ready = target, True
+        target, begun_at = current, None
+    ready = rollouts.ready_replicas(observation)
+    complete = len(ready) >= current.replicas if was_ready else current.complete
+    reason, message = (None, None) if complete else current.trouble(was_ready=was_ready)
+    waits = [] if complete or was_ready else [launched_at + given.policy.launch_deadline - given.now]
+    if begun_at is not None:
+        waits.append(begun_at + given.policy.launch_deadline - given.now)
+    return Plan(
+        status=_live_status(workload, complete=complete, was_ready=was_ready, started=current.started),
+        reason=reason,
+        message=message or given.notice,
+        was_ready=was_ready or complete,
+        launched_at=launched_at if launched_at != workload.launched_at and not was_ready else None,
+        ready_replicas=min(len(ready), current.replicas),
+        container_statuses=rollouts.statuses(observation),
+        runs=None if target.asked else {launch: {} for launch in (current.launch, target.launch)},
+        outcome=outcome,
+        successor_begun_at=begun_at,
+        look_again=min(waits, default=None),
+    )
+
+
+def _rollout_outcome(successor: rollouts.Progress, begun_at: datetime, given: Circumstances) -> Outcome | None:
+    if given.refusal is not None:
+        return Outcome(ReplacementStatus.FAILED, given.refusal.message)
+    if successor.complete:
+        return Outcome(ReplacementStatus.COMPLETED)
+    failed = successor.failure(begun_at, given.now)
+    return None if failed is None else Outcome(ReplacementStatus.FAILED, failed[1])

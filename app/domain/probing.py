@@ -29,7 +29,8 @@ class State:
     """All that is known of one run of a container. Begin anew when the container restarts.
 
     `ready`: it may get traffic. `failed`: the probe because of which it must be restarted. `message` is what the last
-    probe that did not pass has said; None once all of them pass.
+    probe that did not pass has said; None once all of them pass. `decided`: it has been asked long enough to tell
+    whether it is ready.
     """
 
     probes: Mapping[ProbeKind, Probe]
@@ -39,6 +40,7 @@ class State:
     progress: Mapping[ProbeKind, Progress]
     failed: ProbeKind | None = None
     message: str | None = None
+    decided: bool = False
 
 
 def begin(probes: Mapping[ProbeKind, Probe], now: float) -> State:
@@ -73,9 +75,9 @@ def record(state: State, kind: ProbeKind, *, asked: float, now: float, passed: b
     if times < (probe.success_threshold if passed else probe.failure_threshold):
         return state
     if kind is ProbeKind.READINESS:
-        return dataclasses.replace(state, ready=passed)
+        return dataclasses.replace(state, ready=passed, decided=True)
     if not passed:
-        return dataclasses.replace(state, ready=False, failed=kind)
+        return dataclasses.replace(state, ready=False, failed=kind, decided=True)
     return _start(state, now) if kind is ProbeKind.STARTUP else state
 
 
@@ -85,7 +87,8 @@ def _start(state: State, now: float) -> State:
         kind: each if kind is ProbeKind.STARTUP else dataclasses.replace(each, due=max(each.due, now))
         for kind, each in state.progress.items()
     }
-    return dataclasses.replace(state, started=True, ready=ProbeKind.READINESS not in state.probes, progress=progress)
+    ready = ProbeKind.READINESS not in state.probes
+    return dataclasses.replace(state, started=True, ready=ready, progress=progress, decided=ready)
 
 
 def _message(state: State, progress: Mapping[ProbeKind, Progress], *, passed: bool, said: str) -> str | None:

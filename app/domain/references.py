@@ -88,6 +88,11 @@ def name_of(text: str) -> str:
     return text if isinstance(reference, str) else reference.name
 
 
+def pinned(text: str, digest: str | None) -> str:
+    """A reference by the digest that it was resolved to, where there is one: `registry/name:tag@sha256:…`."""
+    return text if digest is None or "@" in text else f"{text}@{digest}"
+
+
 def is_digest(text: str) -> bool:
     """Whether this is what may stand behind the '@' of a reference."""
     return _DIGEST.fullmatch(text) is not None

@@ -4,22 +4,24 @@ import asyncio
 import dataclasses
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from app.db import claims, tables
-from app.db.claims import KEEP, Release
+from app.db import claims, replacements, tables
+from app.db.claims import KEEP, Claim, Release
 from app.db.database import Database
-from app.domain import environment, planning, specification
-from app.domain.enums import ContainerState, Wanted, WorkloadStatus
+from app.domain import environment, planning, references, specification
+from app.domain.enums import ContainerState, ReplacementStatus, Wanted, WorkloadStatus
 from app.domain.observations import Observation
 from app.domain.planning import Plan
+from app.domain.slots import Policy, Runs
+from app.domain.traffic import Traffic
 from app.reconciler.prober import Prober, Target
-from app.runtimes.base import Runtime, RuntimeUnavailable, WantedContainer, WantedWorkload
+from app.runtimes.base import Runtime, RuntimeUnavailable, WantedContainer, WantedLaunch, WantedWorkload
 
 Secrets = Callable[[UUID, str], Awaitable[str]]
 """The value of a key of a credential. Raises LookupError where there is none, ValueError where it can't be opened."""
@@ -60,12 +62,28 @@ class Claimed:
     """A workload in the hands of this reconciler, until `act_until` on the monotonic clock."""
 
     row: tables.WorkloadRow
+    replacement: tables.ReplacementRow | None
     act_until: float
 
     @functools.cached_property
-    def specification(self) -> specification.Specification:
-        """What the row's workload runs."""
+    def current(self) -> specification.Specification:
+        """What the workload runs."""
         return specification.from_json(self.row.specification)
+
+    @functools.cached_property
+    def successor(self) -> planning.Successor | None:
+        """What is to take over."""
+        given = self.replacement
+        if given is None:
+            return None
+        return planning.Successor(
+            given.launch, specification.from_json(given.specification), given.replicas, given.begun_at
+        )
+
+    def forget(self) -> None:
+        """The row has changed."""
+        for name in ("current", "successor"):
+            self.__dict__.pop(name, None)
 
 
 class Cycle:
@@ -79,12 +97,14 @@ class Cycle:
         secrets: Secrets,
         *,
         holder: UUID,
-        policy: planning.Policy,
+        policy: Policy,
         timing: Timing,
         clock: Callable[[], datetime],
+        traffic: Traffic,
     ) -> None:
         self.database = database
         self.runtime = runtime
+        self.traffic = traffic
         self.prober = prober
         self.secrets = secrets
         self.holder = holder
@@ -93,20 +113,20 @@ class Cycle:
         self.clock = clock
         self._failures: dict[UUID, int] = {}
 
-    async def run(self, rows: Sequence[tables.WorkloadRow], done: Done) -> None:
+    async def run(self, given: Sequence[Claim], done: Done) -> None:
         """Work on claimed rows, and let go of each.
 
         Those about which there is nothing to say or do, the most by far, cost one statement together.
         """
         act_until = time.monotonic() + self.timing.act_within_seconds
-        claimed = [Claimed(row, act_until) for row in rows]
+        claimed = [Claimed(each.row, each.replacement, act_until) for each in given]
         try:
-            observations = await self.runtime.observe([row.id for row in rows])
+            observations = await self.runtime.observe([each.row.id for each in given])
         except Exception as error:  # noqa: BLE001  # a driver that breaks must not end the reconciling
-            if isinstance(error, RuntimeUnavailable) or len(rows) == 1:
+            if isinstance(error, RuntimeUnavailable) or len(given) == 1:
                 await self._all(claimed, done, [self._after(each, error) for each in claimed])
             else:  # one of them may be to blame
-                await asyncio.gather(*(self.run([row], done) for row in rows))
+                await asyncio.gather(*(self.run([each], done) for each in given))
             return
         plans: list[tuple[Claimed, Plan]] = []
         failed: list[tuple[Claimed, Exception]] = []
@@ -115,8 +135,8 @@ class Cycle:
                 plans.append((each, self._plan(each, observations.get(each.row.id))))
             except Exception as error:  # noqa: BLE001  # the same
                 failed.append((each, error))
-        idle = [(each, plan) for each, plan in plans if not plan.acts and not _differs(each.row, plan)]
-        busy = [(each, plan) for each, plan in plans if plan.acts or _differs(each.row, plan)]
+        idle = [(each, plan) for each, plan in plans if not plan.acts and not _differs(each, plan)]
+        busy = [(each, plan) for each, plan in plans if plan.acts or _differs(each, plan)]
         await self._let_go_of_idle(idle, done)
         await self._all(
             [each for each, _ in [*busy, *failed]],
@@ -166,7 +186,7 @@ class Cycle:
         for _ in range(PASSES_MAXIMUM):
             if not plan.acts:
                 break
-            if _differs(claimed.row, plan) and not await self._record(claimed, plan, KEEP):
+            if _differs(claimed, plan) and not await self._record(claimed, plan, KEEP):
                 return await self._let_go(claimed, 0.0)
             left = claimed.act_until - time.monotonic()
             if left <= 0:
@@ -182,46 +202,72 @@ class Cycle:
 
     def _plan(self, claimed: Claimed, observation: Observation | None) -> Plan:
         row = claimed.row
-        self.prober.watch(row.id, _targets(claimed, observation))
-        return planning.plan(
-            _workload(claimed),
-            observation,
-            self.prober.verdicts(row.id),
-            self.clock(),
-            self.policy,
-            refusal=self.runtime.refusal(claimed.specification),
+        if not self.runtime.self_healing:
+            self.prober.watch(row.id, _targets(claimed, observation))
+        next_up = claimed.current if claimed.successor is None else claimed.successor.specification
+        given = planning.Circumstances(
+            now=self.clock(),
+            policy=self.policy,
+            verdicts=self.prober.verdicts(row.id),
+            self_healing=self.runtime.self_healing,
+            busy=self.traffic.busy(),
+            refusal=self.runtime.refusal(next_up),
             notice=self.runtime.notice,
         )
+        return planning.plan(_workload(claimed), observation, given)
 
     async def _act(self, claimed: Claimed, plan: Plan) -> None:
         row = claimed.row
         if plan.remove:
             await self.runtime.remove(row.id)
         elif plan.runs is not None:
-            containers = await self._containers(claimed) if any(plan.runs.values()) else ()
-            await self.runtime.apply(WantedWorkload(row.id, row.launch, containers, plan.runs))
+            launches = [await self._launch(claimed, number, runs) for number, runs in plan.runs.items()]
+            await self.runtime.apply(WantedWorkload(row.id, tuple(launches)))
 
-    async def _containers(self, claimed: Claimed) -> tuple[WantedContainer, ...]:
-        row = claimed.row
+    async def _launch(self, claimed: Claimed, number: int, runs: Runs) -> WantedLaunch:
+        """A launch with all that it needs. One that only drains, or where nothing is started, needs nothing."""
+        row, rolled_out = claimed.row, claimed.replacement
+        starts = self.runtime.self_healing or any(runs.values())
+        if rolled_out is not None and number == rolled_out.launch and claimed.successor is not None:
+            spec, replicas = claimed.successor.specification, rolled_out.replicas
+            given = replacements.overrides_from_json(rolled_out.environment)
+            details = _Details(spec, rolled_out.to_artifact_id, rolled_out.resources, given)
+        elif number == row.launch:
+            spec, replicas = claimed.current, row.replicas
+            details = _Details(spec, row.artifact_id, row.resources, None)
+        else:
+            return WantedLaunch(number, (), len(runs), runs)
+        containers = await self._containers(row.id, details) if starts else ()
+        return WantedLaunch(number, containers, replicas, runs)
+
+    async def _containers(self, workload_id: UUID, details: "_Details") -> tuple[WantedContainer, ...]:
         async with self.database.read() as session:
-            overrides, version = await claims.launch_details(session, row)
-        platform = environment.platform(row.id, row.artifact_id, version)
-        values: dict[str, dict[str, str]] = {each.name: {} for each in claimed.specification.containers}
-        for variable in environment.effective(claimed.specification, overrides, platform):
+            version = await claims.version(session, details.artifact_id)
+            overrides = details.overrides
+            if overrides is None:
+                overrides = await replacements.overrides(session, workload_id)
+        platform = environment.platform(workload_id, details.artifact_id, version)
+        values: dict[str, dict[str, str]] = {each.name: {} for each in details.specification.containers}
+        secret: dict[str, set[str]] = {each.name: set() for each in details.specification.containers}
+        for variable in environment.effective(details.specification, overrides, platform):
             values[variable.container][variable.name] = await self._value(variable)
-        limits = {each["container"]: each for each in row.resources}
+            if variable.masked:
+                secret[variable.container].add(variable.name)
+        limits = {each["container"]: each for each in details.resources}
         return tuple(
             WantedContainer(
                 name=container.name,
-                image=_pinned(container),
+                image=references.pinned(container.image_uri, container.image_digest),
                 entrypoint=container.entrypoint,
                 environment=values[container.name],
+                secret_names=frozenset(secret[container.name]),
                 port=container.port,
                 primary=container.primary,
+                probes=container.probes,
                 cpu=limits.get(container.name, {}).get("cpu"),
                 memory_bytes=limits.get(container.name, {}).get("memoryBytes"),
             )
-            for container in claimed.specification.containers
+            for container in details.specification.containers
         )
 
     async def _value(self, variable: environment.EffectiveVariable) -> str:
@@ -241,17 +287,18 @@ class Cycle:
         now = self.clock()
         begun = time.monotonic()
         async with self.database.transaction() as session:
+            claim = Claim(claimed.row, claimed.replacement)
             stands = await claims.record(
-                session, self.holder, claimed.row, plan, now=now, then=then, lease_seconds=self.timing.lease_seconds
+                session, self.holder, claim, plan, now=now, then=then, lease_seconds=self.timing.lease_seconds
             )
         if stands:
             claimed.act_until = begun + self.timing.act_within_seconds
-            _remember(claimed.row, plan)
+            _remember(claimed, plan)
         return stands
 
     async def _settle(self, claimed: Claimed, plan: Plan, delay: float | None) -> float | None:
         """Let go of a workload, with what there is to record. Answers when it is due again."""
-        if not _differs(claimed.row, plan):
+        if not _differs(claimed, plan):
             return await self._let_go(claimed, delay)
         if await self._record(claimed, plan, delay):
             return delay
@@ -285,6 +332,16 @@ class Cycle:
         return min(plan.look_again or resync, resync).total_seconds()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Details:
+    """What the containers of a launch are made from. `overrides` is None where the workload's own hold."""
+
+    specification: specification.Specification
+    artifact_id: UUID
+    resources: Sequence[Mapping[str, Any]]
+    overrides: Sequence[replacements.Override] | None
+
+
 def _workload(claimed: Claimed) -> planning.Workload:
     row = claimed.row
     return planning.Workload(
@@ -292,7 +349,7 @@ def _workload(claimed: Claimed) -> planning.Workload:
         reason=row.status_reason,
         message=row.status_message,
         wanted=row.wanted,
-        specification=claimed.specification,
+        specification=claimed.current,
         replicas=row.replicas,
         launch=row.launch,
         launched_at=row.launched_at,
@@ -300,19 +357,21 @@ def _workload(claimed: Claimed) -> planning.Workload:
         ready_replicas=row.ready_replicas,
         container_statuses=row.container_statuses,
         addresses=row.addresses,
+        draining=row.draining,
+        successor=claimed.successor,
     )
 
 
-def _recorded(row: tables.WorkloadRow) -> tuple[Any, ...]:
-    return (
-        row.status,
-        row.status_reason,
-        row.status_message,
-        row.was_ready,
-        row.ready_replicas,
-        row.container_statuses,
-        row.addresses,
-    )
+_RECORDED = (
+    "status",
+    "status_reason",
+    "status_message",
+    "was_ready",
+    "ready_replicas",
+    "container_statuses",
+    "addresses",
+    "draining",
+)
 
 
 def _planned(plan: Plan) -> tuple[Any, ...]:
@@ -324,56 +383,75 @@ def _planned(plan: Plan) -> tuple[Any, ...]:
         plan.ready_replicas,
         list(plan.container_statuses),
         list(plan.addresses),
+        list(plan.draining),
     )
 
 
-def _differs(row: tables.WorkloadRow, plan: Plan) -> bool:
-    return _recorded(row) != _planned(plan) or plan.launched_at not in {None, row.launched_at}
+def _differs(claimed: Claimed, plan: Plan) -> bool:
+    row, replacement = claimed.row, claimed.replacement
+    begun_at = None if replacement is None else replacement.begun_at
+    return (
+        tuple(getattr(row, name) for name in _RECORDED) != _planned(plan)
+        or plan.launched_at not in {None, row.launched_at}
+        or plan.successor_begun_at not in {None, begun_at}
+        or plan.outcome is not None
+    )
 
 
-def _remember(row: tables.WorkloadRow, plan: Plan) -> None:
-    (
-        row.status,
-        row.status_reason,
-        row.status_message,
-        row.was_ready,
-        row.ready_replicas,
-        row.container_statuses,
-        row.addresses,
-    ) = _planned(plan)
+def _remember(claimed: Claimed, plan: Plan) -> None:
+    row, replacement = claimed.row, claimed.replacement
+    for name, value in zip(_RECORDED, _planned(plan), strict=True):
+        setattr(row, name, value)
     row.launched_at = plan.launched_at or row.launched_at
-
-
-def _pinned(container: specification.Container) -> str:
-    """The image as it was locked: the name by its digest. Example: `registry/name@sha256:…`."""
-    if container.image_digest is None or "@" in container.image_uri:
-        return container.image_uri
-    return f"{container.image_uri}@{container.image_digest}"
+    if replacement is not None and plan.outcome is not None:
+        if plan.outcome.status is ReplacementStatus.COMPLETED:
+            row.artifact_id = replacement.to_artifact_id
+            row.digest, row.specification = replacement.digest, replacement.specification
+            row.replicas, row.resources = replacement.replicas, replacement.resources
+            row.launch, row.launched_at = replacement.launch, replacement.begun_at
+        claimed.replacement = None
+    elif replacement is not None and plan.successor_begun_at is not None:
+        replacement.begun_at = plan.successor_begun_at
+    claimed.forget()
 
 
 def _targets(claimed: Claimed, observation: Observation | None) -> list[Target]:
-    """What is to be probed: the containers of this launch that have probes, in a runtime that has none of its own."""
+    """What is to be probed: containers that have probes, of the launch that serves and of the one that is to."""
     row = claimed.row
-    if observation is None or observation.launch != row.launch or row.wanted is not Wanted.RUNNING:
+    if observation is None or row.wanted is not Wanted.RUNNING:
         return []
-    containers = {each.name: each for each in claimed.specification.containers}
+    wanted = {row.launch: claimed.current}
+    if claimed.successor is not None:
+        wanted[claimed.successor.launch] = claimed.successor.specification
+    return [
+        target
+        for launch, spec in wanted.items()
+        for target in _targets_of_launch(launch, spec, observation, errored=row.status is WorkloadStatus.ERRORED)
+    ]
+
+
+def _targets_of_launch(
+    launch: int, spec: specification.Specification, observation: Observation, *, errored: bool
+) -> list[Target]:
+    containers = {each.name: each for each in spec.containers}
+    observed = observation.launches.get(launch, ())
     ports: dict[str, dict[int, int]] = {}
-    for seen in observation.containers:
+    for seen in observed:
         declared = containers[seen.container].port if seen.container in containers else None
         if declared is not None and seen.address is not None:
             ports.setdefault(seen.replica, {})[declared] = seen.address.port
-    hosts = {seen.replica: seen.address.host for seen in observation.containers if seen.address is not None}
+    hosts = {seen.replica: seen.address.host for seen in observed if seen.address is not None}
     return [
         Target(
             replica=seen.replica,
             container=seen.container,
-            launch=observation.launch,
+            launch=launch,
             run=seen.run,
-            running=seen.state is ContainerState.RUNNING and row.status is not WorkloadStatus.ERRORED,
+            running=seen.state is ContainerState.RUNNING and not errored,
             host=hosts.get(seen.replica, LOCAL_HOST),
             ports=ports.get(seen.replica, {}),
             probes=containers[seen.container].probes,
         )
-        for seen in observation.containers
-        if seen.container in containers and containers[seen.container].probes and seen.ready is None
+        for seen in observed
+        if seen.container in containers and containers[seen.container].probes
     ]

@@ -15,11 +15,12 @@ from uuid import UUID
 
 import structlog
 
-from app.db import claims, tables
+from app.db import claims
 from app.db.database import Database
 from app.db.leadership import Line
-from app.domain import planning
 from app.domain.enums import WorkloadStatus
+from app.domain.slots import Policy
+from app.domain.traffic import Traffic
 from app.reconciler.cycle import Cycle, Secrets, Timing
 from app.reconciler.prober import Prober
 from app.runtimes.base import Health, Runtime, RuntimeUnavailable
@@ -44,9 +45,10 @@ class Reconciler:
         secrets: Secrets,
         *,
         clock: Callable[[], datetime],
-        policy: planning.Policy | None = None,
+        policy: Policy | None = None,
         timing: Timing | None = None,
         prober: Callable[[Callable[[UUID], None]], Prober] = Prober,
+        traffic: Traffic | None = None,
     ) -> None:
         self.id = uuid.uuid4()
         self.ready = asyncio.Event()
@@ -61,9 +63,10 @@ class Reconciler:
             self._prober,
             secrets,
             holder=self.id,
-            policy=policy or planning.Policy(),
+            policy=policy or Policy(),
             timing=self._timing,
             clock=clock,
+            traffic=traffic or Traffic(),
         )
         self._wakeup = asyncio.Event()
         self._woken: set[UUID] = set()
@@ -205,29 +208,29 @@ class Reconciler:
         self._woken -= woken
         try:
             async with self._database.transaction() as session:
-                rows = await claims.claim(
+                claimed = await claims.claim(
                     session, self.id, woken=woken, limit=limit, lease_seconds=self._timing.lease_seconds
                 )
         except BaseException:
             self._woken |= woken
             raise
-        if len(rows) == limit:  # some may have been left out
-            self._woken |= woken - {row.id for row in rows}
-        if rows:
-            ids = {row.id for row in rows}
+        ids = {each.row.id for each in claimed}
+        if len(claimed) == limit:  # some may have been left out
+            self._woken |= woken - ids
+        if claimed:
             self._busy |= ids
-            task = asyncio.create_task(self._work_on(rows))
+            task = asyncio.create_task(self._work_on(claimed))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return len(rows) == limit
+        return len(claimed) == limit
 
-    async def _work_on(self, rows: Sequence[tables.WorkloadRow]) -> None:
+    async def _work_on(self, claimed: Sequence[claims.Claim]) -> None:
         try:
-            await self._cycle.run(rows, self._done)
+            await self._cycle.run(claimed, self._done)
         except Exception as error:  # noqa: BLE001  # the leases will end by themselves
             _log.error("reconciling_failed", exc_info=error)
         finally:
-            self._busy -= {row.id for row in rows}
+            self._busy -= {each.row.id for each in claimed}
 
     def _done(self, workload_id: UUID, delay: float | None) -> None:
         """Someone has let go of a workload: look again in time, or at once where something has happened meanwhile."""

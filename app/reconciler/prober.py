@@ -17,7 +17,7 @@ import structlog
 
 from app.domain import probing
 from app.domain.enums import ProbeKind, ProbeScheme
-from app.domain.planning import Key, Verdict
+from app.domain.slots import Key, Verdict
 from app.domain.specification import Probe
 
 BODY_MAXIMUM_BYTES = 10 * 1024
@@ -86,7 +86,7 @@ class Prober:
         before = self._watches.pop(workload_id, {})
         after: dict[Key, _Watch] = {}
         for target in targets:
-            key = (target.replica, target.container)
+            key = (target.launch, target.replica, target.container)
             watch = before.get(key)
             if watch is not None and watch.target.is_same_run(target):
                 del before[key]
@@ -105,7 +105,9 @@ class Prober:
     def verdicts(self, workload_id: UUID) -> dict[Key, Verdict]:
         """What is known of the containers of a workload."""
         return {
-            key: Verdict(watch.target.run, watch.state.ready, watch.state.failed, watch.state.message)
+            key: Verdict(
+                watch.target.run, watch.state.ready, watch.state.failed, watch.state.message, watch.state.decided
+            )
             for key, watch in self._watches.get(workload_id, {}).items()
         }
 
@@ -132,8 +134,8 @@ class Prober:
                 before, kind, asked=asked, now=self._monotonic(), passed=trouble is None, message=trouble or ""
             )
             self._ask_what_is_due(workload_id, watch)
-            seen = (before.ready, before.failed, before.message)
-            if seen != (watch.state.ready, watch.state.failed, watch.state.message):
+            seen = (before.ready, before.failed, before.message, before.decided)
+            if seen != (watch.state.ready, watch.state.failed, watch.state.message, watch.state.decided):
                 self._changed(workload_id)
 
 

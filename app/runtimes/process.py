@@ -24,7 +24,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -32,6 +32,7 @@ from uuid import UUID
 
 from app.domain import environment
 from app.domain.enums import ContainerState
+from app.domain.logs import LogLine, LogQuery
 from app.domain.observations import (
     EXITED,
     KILLED,
@@ -42,10 +43,9 @@ from app.domain.observations import (
     Observation,
     Refusal,
 )
-from app.domain.planning import Key
 from app.domain.specification import Specification
-from app.runtimes import keepers
-from app.runtimes.base import Health, RuntimeUnavailable, WantedContainer, WantedWorkload
+from app.runtimes import keepers, process_logs
+from app.runtimes.base import Health, RuntimeUnavailable, WantedContainer, WantedLaunch, WantedWorkload
 
 INSTANCE_VARIABLE = "SLIPWAY_INSTANCE"
 HOST = "127.0.0.1"
@@ -95,10 +95,10 @@ class _Process:
 
 @dataclasses.dataclass(slots=True)
 class _Launch:
-    """What there is of a workload."""
+    """What there is of one launch of a workload, by replica and container."""
 
     number: int
-    processes: dict[Key, _Process] = dataclasses.field(default_factory=dict)
+    processes: dict[tuple[str, str], _Process] = dataclasses.field(default_factory=dict)
     removing: bool = False
 
     @property
@@ -111,12 +111,13 @@ class ProcessRuntime:
 
     name = "process"
     exclusive = True
+    self_healing = False
     notice: str | None = "The process runtime runs the entrypoint as a process of this machine; images are not used."
 
     def __init__(self, directory: Path, *, grace_seconds: float = GRACE_SECONDS) -> None:
         self.directory = directory
         self.grace_seconds = grace_seconds
-        self._launches: dict[UUID, _Launch] = {}
+        self._workloads: dict[UUID, dict[int, _Launch]] = {}
         self._changed: Callable[[UUID], None] = lambda _: None
         self._lock: TextIO | None = None
         self._keepers: keepers.Keepers | None = None
@@ -148,7 +149,7 @@ class ProcessRuntime:
         instance = _instance(self.directory)
         await asyncio.to_thread(_end_leftovers, instance)
         self._changed = changed
-        self._launches = dict(_launches_on_disk(self.directory))
+        self._workloads = dict(_workloads_on_disk(self.directory))
         self._keepers = keepers.Keepers({**_base_environment(), INSTANCE_VARIABLE: instance})
 
     async def check(self) -> Health:
@@ -172,6 +173,10 @@ class ProcessRuntime:
                 )
         return None
 
+    def endpoint(self, workload_id: UUID) -> str | None:  # noqa: ARG002  # the gateway leads to all of them
+        """None: the server's gateway leads to processes."""
+        return None
+
     async def observe(self, workload_ids: Collection[UUID]) -> Mapping[UUID, Observation]:
         """What there is of these workloads.
 
@@ -180,9 +185,9 @@ class ProcessRuntime:
         """
         self._opened()
         return {
-            each: Observation(launch.number, tuple(_observations(launch)))
+            each: Observation({number: tuple(_observations(launch)) for number, launch in launches.items()})
             for each in workload_ids
-            if (launch := self._launches.get(each)) is not None
+            if (launches := self._workloads.get(each))
         }
 
     async def apply(self, workload: WantedWorkload) -> None:
@@ -192,38 +197,37 @@ class ProcessRuntime:
             RuntimeUnavailable: it is not open, or no process can be started now.
         """
         self._opened()
-        launch = await self._launch(workload)
-        if launch is None:
+        wanted = {each.number for each in workload.launches}
+        for number in self._workloads.get(workload.id, {}).keys() - wanted:
+            await self._remove(workload.id, number)
+        for each in workload.launches:
+            await self._apply(workload.id, each)
+
+    async def _apply(self, workload_id: UUID, wanted: WantedLaunch) -> None:
+        launch = self._workloads.get(workload_id, {}).get(wanted.number)
+        if launch is None and not any(wanted.runs.values()):
             return
+        if launch is None:
+            launch = self._workloads.setdefault(workload_id, {})[wanted.number] = _Launch(wanted.number)
         await self._stop(
             process
             for (replica, container), process in launch.processes.items()
-            if process.run != workload.runs.get(replica, {}).get(container)
+            if process.run != wanted.runs.get(replica, {}).get(container)
         )
         for key in [key for key, process in launch.processes.items() if not process.alive]:
-            if key[0] not in workload.runs:
+            if key[0] not in wanted.runs:
                 del launch.processes[key]
-        await self._start_missing(workload, launch)
+        await self._start_missing(workload_id, launch, wanted)
 
-    async def _launch(self, workload: WantedWorkload) -> _Launch | None:
-        """The launch that is wanted. None while one before it is being stopped."""
-        launch = self._launches.get(workload.id)
-        if launch is not None and (launch.number != workload.launch or launch.removing):
-            if launch.alive:
-                await self._stop(launch.alive)
-                return None
-            await self._forget(workload.id)
-        return self._launches.setdefault(workload.id, _Launch(workload.launch))
-
-    async def _start_missing(self, workload: WantedWorkload, launch: _Launch) -> None:
-        wanted = {each.name: each for each in workload.containers}
+    async def _start_missing(self, workload_id: UUID, launch: _Launch, wanted: WantedLaunch) -> None:
+        containers = {each.name: each for each in wanted.containers}
         starts = []
-        for replica, runs in workload.runs.items():
+        for replica, runs in wanted.runs.items():
             for container, run in runs.items():
                 present = launch.processes.get((replica, container))
                 if present is None or (not present.alive and present.run != run):
                     launch.processes[replica, container] = _Process(run)
-                    starts.append(self._start(workload, launch, replica, wanted[container]))
+                    starts.append(self._start(workload_id, launch, replica, containers[container]))
         for outcome in await asyncio.gather(*starts, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -235,14 +239,16 @@ class ProcessRuntime:
             RuntimeUnavailable: it is not open.
         """
         self._opened()
-        launch = self._launches.get(workload_id)
-        if launch is None:
-            return
+        for number in list(self._workloads.get(workload_id, {})):
+            await self._remove(workload_id, number)
+
+    async def _remove(self, workload_id: UUID, number: int) -> None:
+        launch = self._workloads[workload_id][number]
         launch.removing = True
         if launch.alive:
             await self._stop(launch.alive)
         else:
-            await self._forget(workload_id)
+            await self._forget(workload_id, number)
 
     async def owned(self) -> Collection[UUID]:
         """All workloads that have processes or files.
@@ -251,13 +257,22 @@ class ProcessRuntime:
             RuntimeUnavailable: it is not open.
         """
         self._opened()
-        return set(self._launches)
+        return set(self._workloads)
+
+    async def logs(self, workload_id: UUID, query: LogQuery) -> Sequence[LogLine]:
+        """The newest lines of all that there is of a workload.
+
+        Raises:
+            RuntimeUnavailable: it is not open: another server runs the processes.
+        """
+        self._opened()
+        return await asyncio.to_thread(process_logs.read, self.directory / str(workload_id), query)
 
     async def close(self, *, at_once: bool = False) -> None:
         """Stop every process. Logs stay."""
         if self._keepers is None:
             return
-        alive = [process for launch in self._launches.values() for process in launch.alive]
+        alive = [process for launch in self._all_launches() for process in launch.alive]
         if not at_once:
             await self._stop(alive)
             if self._tasks:
@@ -270,9 +285,12 @@ class ProcessRuntime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await opened.close()
-        self._launches = {}
+        self._workloads = {}
         self._closed_because = "The process runtime is not open."
         self._unlock()
+
+    def _all_launches(self) -> Iterator[_Launch]:
+        return (launch for launches in self._workloads.values() for launch in launches.values())
 
     def _opened(self) -> keepers.Keepers:
         if self._keepers is None:
@@ -284,9 +302,9 @@ class ProcessRuntime:
             self._lock.close()
             self._lock = None
 
-    async def _start(self, workload: WantedWorkload, launch: _Launch, replica: str, container: WantedContainer) -> None:
+    async def _start(self, workload_id: UUID, launch: _Launch, replica: str, container: WantedContainer) -> None:
         process = launch.processes[replica, container.name]
-        directory = self.directory / str(workload.id) / str(workload.launch) / replica / container.name
+        directory = self.directory / str(workload_id) / str(launch.number) / replica / container.name
         async with self._starts:
             try:
                 (directory / "tmp").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -304,7 +322,7 @@ class ProcessRuntime:
                 raise
         process.state = ContainerState.RUNNING
         process.started_at = datetime.now(UTC)
-        self._spawn(self._follow(workload.id, launch, process, process.kept))
+        self._spawn(self._follow(workload_id, launch, process, process.kept))
 
     def _order(self, container: WantedContainer, port: int | None, directory: Path) -> keepers.Order:
         variables = {
@@ -324,7 +342,7 @@ class ProcessRuntime:
         )
 
     def _free_port(self) -> int:
-        taken = {process.port for launch in self._launches.values() for process in launch.alive}
+        taken = {process.port for launch in self._all_launches() for process in launch.alive}
         for _ in range(PORT_ATTEMPTS):
             port = random.choice(PORTS)  # noqa: S311  not a secret
             if port not in taken:
@@ -347,7 +365,7 @@ class ProcessRuntime:
         else:
             process.end(None, KILLED, "lost its supervisor")
         if launch.removing and not launch.alive:
-            await self._forget(workload_id)
+            await self._forget(workload_id, launch.number)
         self._changed(workload_id)
 
     async def _stop(self, processes: Iterable[_Process]) -> None:
@@ -356,9 +374,13 @@ class ProcessRuntime:
                 process.stopping = True
                 await process.kept.stop(self.grace_seconds)
 
-    async def _forget(self, workload_id: UUID) -> None:
-        await asyncio.to_thread(shutil.rmtree, self.directory / str(workload_id), ignore_errors=True)
-        self._launches.pop(workload_id, None)
+    async def _forget(self, workload_id: UUID, number: int) -> None:
+        launches = self._workloads.get(workload_id, {})
+        launches.pop(number, None)
+        place = self.directory / str(workload_id)
+        if not launches:
+            self._workloads.pop(workload_id, None)
+        await asyncio.to_thread(shutil.rmtree, place / str(number) if launches else place, ignore_errors=True)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -400,12 +422,13 @@ def _why(command: str, error: keepers.StartError) -> str:
             return f"{command!r} can't be started: {error}"
 
 
-def _launches_on_disk(directory: Path) -> Iterator[tuple[UUID, _Launch]]:
+def _workloads_on_disk(directory: Path) -> Iterator[tuple[UUID, dict[int, _Launch]]]:
     """What earlier servers left: files of workloads, whose processes have ended."""
     for path in directory.iterdir():
         with contextlib.suppress(ValueError, OSError):
             workload_id = UUID(path.name)
-            yield workload_id, _Launch(max((int(each.name) for each in path.iterdir()), default=0))
+            numbers = [int(each.name) for each in path.iterdir()]
+            yield workload_id, {number: _Launch(number) for number in numbers or [0]}
 
 
 @functools.cache

@@ -168,10 +168,12 @@ async def insert_workload(
         wanted="RUNNING",
         generation=1,
         launch=1,
+        last_launch=1,
         launched_at=NOW,
         was_ready=False,
         container_statuses="[]",
         addresses="[]",
+        draining="[]",
     )
     return workload
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from app.domain import planning
+from app.domain import planning, slots
 from app.domain.enums import ContainerState, ProbeKind, Wanted, WorkloadStatus as Status
 from app.domain.observations import Address, ContainerObservation, Observation, Refusal
 from app.domain.specification import Container, ContainerGroup, Probe, Specification
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-POLICY = planning.Policy()
+POLICY = slots.Policy()
 PROBED = Container("main", "image", port=80, primary=True, probes={ProbeKind.READINESS: Probe("/", 80)})
 BARE = Container("main", "image", port=80, primary=True)
 SIDE = Container("side", "image")
@@ -52,20 +52,21 @@ def ended(run: int = 0, *, seconds_ago: float = 0.0, **values: Any) -> Container
     return running(run=run, **{**defaults, **values})
 
 
-def verdict(*, ready: bool = True, run: int = 0, **values: Any) -> Mapping[planning.Key, planning.Verdict]:
-    return {("0", "main"): planning.Verdict(run, ready, **values)}
+def verdict(*, ready: bool = True, run: int = 0, **values: Any) -> Mapping[slots.Key, slots.Verdict]:
+    return {(1, "0", "main"): slots.Verdict(run, ready, **values)}
 
 
 def decide(
     given_workload: planning.Workload,
     *containers: ContainerObservation,
-    verdicts: Mapping[planning.Key, planning.Verdict] | None = None,
+    verdicts: Mapping[slots.Key, slots.Verdict] | None = None,
     launch: int = 1,
     now: datetime = NOW,
     **values: Any,
 ) -> planning.Plan:
-    observation = Observation(launch, containers) if containers else None
-    return planning.plan(given_workload, observation, verdicts or {}, now, POLICY, **values)
+    observation = Observation({launch: containers}) if containers else None
+    circumstances = planning.Circumstances(now, POLICY, verdicts or {}, **values)
+    return planning.plan(given_workload, observation, circumstances)
 
 
 class TestPath:
@@ -104,7 +105,7 @@ class TestBringingUp:
     def test_what_is_absent_is_started(self) -> None:
         plan = decide(workload(Status.SUBMITTED, PROBED, SIDE, replicas=2), notice="A notice.")
         assert plan.status is Status.PROVISIONING
-        assert plan.runs == {"0": {"main": 0, "side": 0}, "1": {"main": 0, "side": 0}}
+        assert plan.runs == {1: {"0": {"main": 0, "side": 0}, "1": {"main": 0, "side": 0}}}
         assert (plan.message, plan.addresses, plan.ready_replicas) == ("A notice.", (), 0)
         assert [(each["replica"], each["container"], each["state"]) for each in plan.container_statuses] == [
             ("0", "main", "WAITING"),
@@ -131,6 +132,7 @@ class TestBringingUp:
             ready_replicas=1,
             container_statuses=(
                 {
+                    "launch": 1,
                     "container": "main",
                     "replica": "0",
                     "state": "RUNNING",
@@ -142,7 +144,7 @@ class TestBringingUp:
                     "lastExitCode": None,
                 },
             ),
-            addresses=({"replica": "0", "host": "127.0.0.1", "port": 4000},),
+            addresses=({"launch": 1, "replica": "0", "host": "127.0.0.1", "port": 4000},),
         )
 
     def test_a_replica_is_ready_when_all_its_containers_are(self) -> None:
@@ -150,12 +152,12 @@ class TestBringingUp:
         assert plan.status is Status.RUNNING
         plan = decide(workload(Status.LAUNCHING, PROBED, SIDE), running(), verdicts=verdict())
         assert (plan.status, plan.ready_replicas, plan.addresses) == (Status.LAUNCHING, 0, ())
-        assert plan.runs == {"0": {"main": 0, "side": 0}}
+        assert plan.runs == {1: {"0": {"main": 0, "side": 0}}}
 
     def test_some_ready_replicas_take_traffic_before_all_are(self) -> None:
         plan = decide(workload(Status.LAUNCHING, replicas=2), running(), running(replica="1"), verdicts=verdict())
         assert (plan.status, plan.ready_replicas) == (Status.LAUNCHING, 1)
-        assert plan.addresses == ({"replica": "0", "host": "127.0.0.1", "port": 4000},)
+        assert plan.addresses == ({"launch": 1, "replica": "0", "host": "127.0.0.1", "port": 4000},)
 
     def test_the_readiness_of_a_runtime_that_probes_itself_counts(self) -> None:
         assert decide(workload(Status.LAUNCHING), running(ready=True)).status is Status.RUNNING
@@ -176,24 +178,24 @@ class TestBringingUp:
 
     def test_replicas_beyond_the_wanted_ones_go(self) -> None:
         plan = decide(workload(Status.RUNNING), running(), running(replica="1"), verdicts=verdict())
-        assert (plan.status, plan.runs) == (Status.RUNNING, {"0": {"main": 0}})
+        assert (plan.status, plan.runs) == (Status.RUNNING, {1: {"0": {"main": 0}}})
 
     def test_an_earlier_launch_is_replaced(self) -> None:
         plan = decide(workload(Status.SUBMITTED, launch=2), running(run=3), verdicts=verdict(run=3))
-        assert (plan.status, plan.runs, plan.addresses) == (Status.PROVISIONING, {"0": {"main": 0}}, ())
+        assert (plan.status, plan.runs, plan.addresses) == (Status.PROVISIONING, {2: {"0": {"main": 0}}}, ())
 
 
 class TestTrouble:
     def test_fewer_ready_than_wanted_is_interrupted(self) -> None:
         plan = decide(workload(Status.RUNNING), running(), verdicts=verdict(ready=False, message="HTTP 503"))
-        assert (plan.status, plan.reason, plan.acts) == (Status.INTERRUPTED, planning.NOT_READY, False)
+        assert (plan.status, plan.reason, plan.acts) == (Status.INTERRUPTED, slots.NOT_READY, False)
         assert plan.message == "Container main of replica 0 is not ready: HTTP 503"
         assert (plan.was_ready, plan.addresses) == (True, ())
 
     def test_what_vanished_is_started_again(self) -> None:
         plan = decide(workload(Status.RUNNING))
-        assert (plan.status, plan.reason) == (Status.INTERRUPTED, planning.REPLICAS_MISSING)
-        assert plan.runs == {"0": {"main": 0}}
+        assert (plan.status, plan.reason) == (Status.INTERRUPTED, slots.REPLICAS_MISSING)
+        assert plan.runs == {1: {"0": {"main": 0}}}
 
     def test_between_two_runs_it_waits(self) -> None:
         plan = decide(workload(Status.RUNNING), ended(run=2, seconds_ago=1, exit_code=7))
@@ -204,32 +206,32 @@ class TestTrouble:
         assert (status["restartCount"], status["ready"]) == (2, False)
 
     def test_after_the_pause_it_runs_again(self) -> None:
-        assert decide(workload(Status.INTERRUPTED), ended(run=2, seconds_ago=4)).runs == {"0": {"main": 3}}
+        assert decide(workload(Status.INTERRUPTED), ended(run=2, seconds_ago=4)).runs == {1: {"0": {"main": 3}}}
 
     @pytest.mark.parametrize(
         ("run", "seconds"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (6, 60), (7, 60), (5_000, 60)]
     )
     def test_pauses_double_up_to_a_minute(self, run: int, seconds: int) -> None:
-        assert planning.pause(ended(run=run), POLICY) == timedelta(seconds=seconds)
+        assert slots.pause(ended(run=run), POLICY) == timedelta(seconds=seconds)
 
     def test_a_long_run_is_forgiven(self) -> None:
-        assert planning.pause(ended(run=9, started_at=NOW - timedelta(minutes=10)), POLICY) == timedelta(seconds=1)
+        assert slots.pause(ended(run=9, started_at=NOW - timedelta(minutes=10)), POLICY) == timedelta(seconds=1)
 
     def test_once_ready_it_is_tried_for_ever(self) -> None:
         plan = decide(workload(Status.INTERRUPTED), ended(run=500, seconds_ago=60))
-        assert (plan.status, plan.runs) == (Status.INTERRUPTED, {"0": {"main": 501}})
+        assert (plan.status, plan.runs) == (Status.INTERRUPTED, {1: {"0": {"main": 501}}})
 
     def test_a_failed_liveness_stops_the_container_then_starts_it_again(self) -> None:
         failed = verdict(ready=False, failed=ProbeKind.LIVENESS, message="HTTP 500")
         plan = decide(workload(Status.RUNNING), running(), verdicts=failed)
-        assert (plan.status, plan.reason, plan.runs) == (Status.INTERRUPTED, "CRASH_LOOP", {"0": {}})
+        assert (plan.status, plan.reason, plan.runs) == (Status.INTERRUPTED, "CRASH_LOOP", {1: {"0": {}}})
         assert plan.container_statuses[0]["reason"] == "LIVENESS_FAILED"
         plan = decide(workload(Status.INTERRUPTED), ended(seconds_ago=1), verdicts=failed)
-        assert plan.runs == {"0": {"main": 1}}
+        assert plan.runs == {1: {"0": {"main": 1}}}
 
     def test_never_ready_is_given_up_after_five_restarts(self) -> None:
         plan = decide(workload(Status.LAUNCHING), ended(run=4, seconds_ago=16))
-        assert (plan.status, plan.runs) == (Status.LAUNCHING, {"0": {"main": 5}})
+        assert (plan.status, plan.runs) == (Status.LAUNCHING, {1: {"0": {"main": 5}}})
         plan = decide(workload(Status.LAUNCHING), ended(run=5))
         assert (plan.status, plan.reason, plan.acts) == (Status.ERRORED, "CRASH_LOOP", False)
         assert plan.message == (
@@ -239,7 +241,7 @@ class TestTrouble:
 
     def test_giving_up_stops_the_others(self) -> None:
         plan = decide(workload(Status.LAUNCHING, replicas=2), ended(run=5), running(replica="1"))
-        assert (plan.status, plan.runs) == (Status.ERRORED, {"0": {}, "1": {}})
+        assert (plan.status, plan.runs) == (Status.ERRORED, {1: {"0": {}, "1": {}}})
 
     def test_what_cannot_be_started_is_given_up_at_once(self) -> None:
         broken = ended(reason="START_ERROR", message="there is no command 'x'", exit_code=127)
@@ -250,7 +252,7 @@ class TestTrouble:
     def test_the_launch_deadline(self) -> None:
         late = NOW + timedelta(minutes=10)
         plan = decide(workload(Status.LAUNCHING), running(), verdicts=verdict(ready=False, message="refused"), now=late)
-        assert (plan.status, plan.reason, plan.runs) == (Status.ERRORED, planning.LAUNCH_DEADLINE, {"0": {}})
+        assert (plan.status, plan.reason, plan.runs) == (Status.ERRORED, slots.LAUNCH_DEADLINE, {1: {"0": {}}})
         assert plan.message == (
             "Not ready within the launch deadline of 10 min. Container main of replica 0 is not ready: refused"
         )
@@ -267,7 +269,7 @@ class TestTrouble:
     def test_the_deadline_begins_anew_when_everything_is_started_anew(self) -> None:
         late = NOW + timedelta(days=1)
         plan = decide(workload(Status.LAUNCHING), now=late)
-        assert (plan.status, plan.launched_at, plan.runs) == (Status.LAUNCHING, late, {"0": {"main": 0}})
+        assert (plan.status, plan.launched_at, plan.runs) == (Status.LAUNCHING, late, {1: {"0": {"main": 0}}})
 
     def test_a_refusal_is_final(self) -> None:
         plan = decide(workload(), refusal=Refusal("NO_ENTRYPOINT", "Set one."))
@@ -279,10 +281,11 @@ class TestTrouble:
         )
 
     def test_errored_stays(self) -> None:
-        statuses = ({"container": "main", "replica": "0", "state": "RUNNING", "ready": False, "lastExitCode": None},)
+        status = {"launch": 1, "container": "main", "replica": "0", "state": "RUNNING", "ready": False}
+        statuses = ({**status, "lastExitCode": None},)
         errored = workload(Status.ERRORED, reason="X", message="Why.", container_statuses=statuses)
         plan = decide(errored, running(), verdicts=verdict())
-        assert (plan.status, plan.reason, plan.message, plan.runs) == (Status.ERRORED, "X", "Why.", {"0": {}})
+        assert (plan.status, plan.reason, plan.message, plan.runs) == (Status.ERRORED, "X", "Why.", {1: {"0": {}}})
         plan = decide(errored, ended(exit_code=143))
         assert (plan.acts, plan.container_statuses[0]["state"]) == (False, "TERMINATED")
         assert plan.container_statuses[0]["lastExitCode"] == 143
@@ -295,13 +298,13 @@ class TestUnavailable:
         recorded = workload(
             status,
             ready_replicas=1,
-            container_statuses=({"container": "main", "state": "RUNNING"},),
-            addresses=({"replica": "0", "host": "h", "port": 1},),
+            container_statuses=({"launch": 1, "container": "main", "state": "RUNNING"},),
+            addresses=({"launch": 1, "replica": "0", "host": "h", "port": 1},),
         )
         plan = planning.plan_unavailable(recorded, "It does not answer.")
         assert plan.status is (Status.INTERRUPTED if status is Status.RUNNING else status)
         assert (plan.reason, plan.message) == (planning.RUNTIME_UNAVAILABLE, "It does not answer.")
-        assert plan.container_statuses == ({"container": "main", "state": "UNKNOWN"},)
+        assert plan.container_statuses == ({"launch": 1, "container": "main", "state": "UNKNOWN"},)
         assert (plan.addresses, plan.ready_replicas, plan.acts) == (recorded.addresses, 1, False)
 
     @pytest.mark.parametrize("status", [Status.STOPPING, Status.ERRORED, Status.STOPPED, Status.TERMINATED])
@@ -342,7 +345,7 @@ class World:
         self.now = NOW
         self.workload = workload(Status.SUBMITTED, container)
         self.seen: ContainerObservation | None = None
-        self.verdicts: Mapping[planning.Key, planning.Verdict] = {}
+        self.verdicts: Mapping[slots.Key, slots.Verdict] = {}
         self.reachable = True
 
     def happen(self, happening: str | int) -> None:
@@ -368,14 +371,14 @@ class World:
     def decide(self) -> planning.Plan:
         if not self.reachable:
             return planning.plan_unavailable(self.workload, "It does not answer.")
-        observation = None if self.seen is None else Observation(1, (self.seen,))
-        return planning.plan(self.workload, observation, self.verdicts, self.now, POLICY)
+        observation = None if self.seen is None else Observation({1: (self.seen,)})
+        return planning.plan(self.workload, observation, planning.Circumstances(self.now, POLICY, self.verdicts))
 
     def carry_out(self, plan: planning.Plan) -> None:
         if plan.remove:
             self.seen = None
-        elif plan.runs is not None and "main" in plan.runs["0"]:
-            run = plan.runs["0"]["main"]
+        elif plan.runs is not None and "main" in plan.runs[1]["0"]:
+            run = plan.runs[1]["0"]["main"]
             assert self.seen is None or run == self.seen.run + 1
             self.seen = running(run=run, started_at=self.now)
         elif plan.runs is not None:

@@ -43,7 +43,9 @@ class TestLife:
             None,
             "A notice.",
         )
-        assert row.addresses == [{"replica": each, "host": "host", "port": 1} for each in "01"]
+        assert row.addresses == [
+            {"launch": 1, "replica": each, "host": "host", "port": 1000 + int(each)} for each in "01"
+        ]
         assert [each["state"] for each in row.container_statuses] == ["RUNNING", "RUNNING"]
         assert (row.revision, row.generation, row.launch) == (before.revision, before.generation, before.launch)
         assert row.updated_at > before.updated_at
@@ -100,11 +102,11 @@ class TestLife:
         workload_id = await world.deploy()
         async with reconciling(world.database, runtime, timing=dataclasses.replace(QUICK, poll_seconds=60)):
             await world.reaches(workload_id, Status.RUNNING)
-            runtime.engine.containers[workload_id]["0", "main"].ready = False
+            runtime.engine.containers[workload_id][1, "0", "main"].ready = False
             runtime.changed(workload_id)
             row = await world.reaches(workload_id, Status.INTERRUPTED)
             assert row.addresses == []
-            runtime.engine.containers[workload_id]["0", "main"].ready = True
+            runtime.engine.containers[workload_id][1, "0", "main"].ready = True
             runtime.changed(workload_id)
             await world.reaches(workload_id, Status.RUNNING)
         assert await world.history(workload_id) == [*UP, "INTERRUPTED:REPLICAS_MISSING", "RUNNING"]
@@ -114,7 +116,7 @@ class TestLife:
         workload_id = await world.deploy()
         async with reconciling(world.database, runtime, timing=dataclasses.replace(QUICK, resync_seconds=0.2)):
             await world.reaches(workload_id, Status.RUNNING)
-            del runtime.engine.containers[workload_id]["0", "main"]
+            del runtime.engine.containers[workload_id][1, "0", "main"]
             await until(lambda: len(runtime.engine.starts) == 2, "it has been started again")
             await world.reaches(workload_id, Status.RUNNING)
 
@@ -162,7 +164,8 @@ class TestStart:
 
         async with reconciling(world.database, runtime, secrets=secrets):
             await world.reaches(workload_id, Status.RUNNING)
-        [wanted] = runtime.engine.wanted[workload_id].containers
+        [launch] = runtime.engine.wanted[workload_id].launches
+        [wanted] = launch.containers
         platform = {name: value for name, value in wanted.environment.items() if name.startswith("SLIPWAY_")}
         assert {name: value for name, value in wanted.environment.items() if name not in platform} == {
             "A": "workload",
@@ -210,7 +213,7 @@ class TestTrouble:
             row = await world.reaches(workload_id, Status.INTERRUPTED, "RUNTIME_UNAVAILABLE")
             assert (row.status_message, row.addresses) == (
                 "It does not answer.",
-                [{"replica": "0", "host": "host", "port": 1}],
+                [{"launch": 1, "replica": "0", "host": "host", "port": 1000}],
             )
             await world.reaches(waiting_id, Status.SUBMITTED, "RUNTIME_UNAVAILABLE")
 

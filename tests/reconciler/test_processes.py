@@ -12,7 +12,7 @@ import httpx
 import psutil
 
 from app.domain.enums import ProbeKind, Wanted, WorkloadStatus as Status
-from app.domain.planning import Policy
+from app.domain.slots import Policy
 from app.domain.specification import Container, EnvironmentVariable, Probe
 from app.reconciler.cycle import Timing
 from app.reconciler.loop import Reconciler

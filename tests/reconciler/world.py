@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from sqlmodel import col, select
 
 from app.db import tables, writes
 from app.db.database import Database
-from app.domain import planning, specification
+from app.domain import specification
 from app.domain.enums import (
     ArtifactStatus,
     ArtifactType,
@@ -23,7 +23,9 @@ from app.domain.enums import (
     WorkloadPurpose,
     WorkloadStatus as Status,
 )
+from app.domain.logs import LogLine, LogQuery
 from app.domain.observations import Address, ContainerObservation, Observation, Refusal
+from app.domain.slots import Key, Policy
 from app.domain.specification import Container, ContainerGroup, Specification
 from app.reconciler.cycle import Timing
 from app.reconciler.loop import Reconciler
@@ -32,7 +34,7 @@ from app.runtimes.base import Health, Runtime, RuntimeUnavailable, WantedWorkloa
 
 PATIENCE_SECONDS = 15.0
 QUICK = Timing(poll_seconds=0.05, heartbeat_seconds=0.1, collect_seconds=0.1, waiting_seconds=0.5, retry_seconds=0.02)
-LENIENT = planning.Policy(
+LENIENT = Policy(
     first_pause=timedelta(milliseconds=10),
     longest_pause=timedelta(milliseconds=50),
     settle=timedelta(milliseconds=50),
@@ -133,7 +135,7 @@ class World:
             row.generation += 1
             row.reconcile_at = now()
             if wanted is Wanted.RUNNING:
-                row.launch += 1
+                row.launch = row.last_launch = row.last_launch + 1
                 row.launched_at = now()
                 row.was_ready = False
                 row.started_at = row.stopped_at = None
@@ -184,10 +186,13 @@ class _Running:
 
 @dataclasses.dataclass
 class Engine:
-    """What would be a container engine: several drivers may share it. `starts` counts every start of a container."""
+    """What would be a container engine: several drivers may share it. `starts` counts every start of a container.
+
+    `launches` holds the newest launch that was asked for of each workload.
+    """
 
     launches: dict[UUID, int] = dataclasses.field(default_factory=dict)
-    containers: dict[UUID, dict[planning.Key, _Running]] = dataclasses.field(default_factory=dict)
+    containers: dict[UUID, dict[Key, _Running]] = dataclasses.field(default_factory=dict)
     wanted: dict[UUID, WantedWorkload] = dataclasses.field(default_factory=dict)
     starts: list[tuple[UUID, int, str, int]] = dataclasses.field(default_factory=list)
     unavailable: str | None = None
@@ -197,6 +202,7 @@ class FakeRuntime:
     """A driver of an engine. A test may look into `calls`, and hold `gate` to make apply wait."""
 
     name = "fake"
+    self_healing = False
     notice: str | None = "A notice."
 
     def __init__(self, engine: Engine | None = None, *, exclusive: bool = False) -> None:
@@ -225,6 +231,9 @@ class FakeRuntime:
             return Refusal("NO_ENTRYPOINT", "There is none.")
         return None
 
+    def endpoint(self, workload_id: UUID) -> str | None:  # noqa: ARG002  # as in the protocol
+        return None
+
     async def observe(self, workload_ids: Collection[UUID]) -> Mapping[UUID, Observation]:
         self._ask()
         if self.broken & set(workload_ids):
@@ -233,34 +242,37 @@ class FakeRuntime:
 
     def _observation(self, workload_id: UUID) -> Observation:
         containers = self.engine.containers.get(workload_id, {})
-        return Observation(
-            self.engine.launches[workload_id],
-            tuple(
+        launches: dict[int, list[ContainerObservation]] = {self.engine.launches[workload_id]: []}
+        for (launch, replica, name), each in containers.items():
+            address = Address("host", 1000 * launch + int(replica))
+            launches.setdefault(launch, []).append(
                 ContainerObservation(
-                    *key, each.run, each.state, each.ready, Address("host", 1), started_at=each.started_at
+                    replica, name, each.run, each.state, each.ready, address, started_at=each.started_at
                 )
-                for key, each in containers.items()
-            ),
-        )
+            )
+        return Observation({launch: tuple(each) for launch, each in launches.items()})
 
     async def apply(self, workload: WantedWorkload) -> None:
         self._ask()
         self.waiting += 1
         await self.gate.wait()
         engine = self.engine
-        if engine.launches.get(workload.id) != workload.launch:
-            engine.containers[workload.id] = {}
-        engine.launches[workload.id] = workload.launch
+        engine.launches[workload.id] = workload.launches[-1].number
         engine.wanted[workload.id] = workload
-        present = engine.containers[workload.id]
-        for replica, runs in workload.runs.items():
-            for container, run in runs.items():
-                if (replica, container) not in present or present[replica, container].run != run:
-                    present[replica, container] = _Running(run)
-                    engine.starts.append((workload.id, workload.launch, f"{replica}/{container}", run))
-        for key in list(present):
-            if key[1] not in workload.runs.get(key[0], {}):
-                del present[key]
+        present = engine.containers.setdefault(workload.id, {})
+        wanted = {
+            (launch.number, replica, container): run
+            for launch in workload.launches
+            for replica, runs in launch.runs.items()
+            for container, run in runs.items()
+        }
+        for (launch, replica, container), run in wanted.items():
+            key = (launch, replica, container)
+            if key not in present or present[key].run != run:
+                present[key] = _Running(run)
+                engine.starts.append((workload.id, launch, f"{replica}/{container}", run))
+        for key in present.keys() - wanted.keys():
+            del present[key]
 
     async def remove(self, workload_id: UUID) -> None:
         self._ask()
@@ -271,6 +283,9 @@ class FakeRuntime:
     async def owned(self) -> Collection[UUID]:
         self._ask()
         return list(self.engine.launches)
+
+    async def logs(self, workload_id: UUID, query: LogQuery) -> Sequence[LogLine]:  # noqa: ARG002  # the same
+        return ()
 
     async def close(self, *, at_once: bool = False) -> None:
         self.calls.append("close at once" if at_once else "close")

@@ -5,7 +5,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from app.runtimes.base import WantedContainer, WantedWorkload
+from app.runtimes.base import WantedContainer, WantedLaunch, WantedWorkload
 from app.runtimes.process import ProcessRuntime
 
 SCRIPT = """
@@ -21,12 +21,9 @@ while :; do sleep 1; done
 async def main() -> None:
     runtime = ProcessRuntime(Path(sys.argv[1]))
     await runtime.open(lambda _: None)
-    workload = WantedWorkload(
-        uuid.uuid4(),
-        1,
-        (WantedContainer("main", "image", ("sh", "-c", SCRIPT.replace("$$", "$$$$")), {}),),
-        {"0": {"main": 0}},
-    )
+    container = WantedContainer("main", "image", ("sh", "-c", SCRIPT.replace("$$", "$$$$")), {})
+    launch = WantedLaunch(1, (container,), 1, {"0": {"main": 0}})
+    workload = WantedWorkload(uuid.uuid4(), (launch,))
     await runtime.apply(workload)
     paths = [
         runtime.directory / str(workload.id) / "1" / "0" / "main" / each

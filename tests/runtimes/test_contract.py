@@ -24,12 +24,12 @@ async def test_apply_runs_every_container_of_every_replica(runtime: Runtime) -> 
     await runtime.apply(workload)
     found = await observed(runtime, workload.id)
     assert found is not None
-    assert found.launch == 1
-    assert {(each.replica, each.container, each.state, each.run) for each in found.containers} == {
+    assert found.launches.keys() == {1}
+    assert {(each.replica, each.container, each.state, each.run) for each in found.launches[1]} == {
         (replica, name, ContainerState.RUNNING, 0) for replica in "01" for name in ("main", "side")
     }
-    assert all(each.started_at is not None and each.finished_at is None for each in found.containers)
-    addresses = {each.address for each in found.containers if each.container == "main"}
+    assert all(each.started_at is not None and each.finished_at is None for each in found.launches[1])
+    addresses = {each.address for each in found.launches[1] if each.container == "main"}
     assert len(addresses) == 2
     assert None not in addresses
 
@@ -102,7 +102,7 @@ async def test_a_replica_that_is_left_out_goes(runtime: Runtime) -> None:
     async def is_alone() -> bool:
         await runtime.apply(fewer)
         found = await observed(runtime, workload.id)
-        return found is not None and [each.replica for each in found.containers] == ["0"]
+        return found is not None and [each.replica for each in found.launches[1]] == ["0"]
 
     await until(is_alone, "one replica is left")
     assert (await container(runtime, workload.id)).state is ContainerState.RUNNING
@@ -117,7 +117,7 @@ async def test_a_new_launch_replaces_the_old_one(runtime: Runtime) -> None:
     async def is_replaced() -> bool:
         await runtime.apply(newer)
         found = await observed(runtime, workload.id)
-        return found is not None and found.launch == 2
+        return found is not None and found.launches.keys() == {2}
 
     await until(is_replaced, "the new launch has begun")
     seen = await container(runtime, workload.id)

@@ -24,7 +24,7 @@ SECRET = "s3cr3t-value"  # noqa: S105
 
 
 def directory_of(runtime: ProcessRuntime, workload: WantedWorkload, name: str = "main") -> Path:
-    return runtime.directory / str(workload.id) / str(workload.launch) / "0" / name
+    return runtime.directory / str(workload.id) / str(workload.launches[0].number) / "0" / name
 
 
 def keepers() -> list[psutil.Process]:
@@ -257,7 +257,7 @@ class TestOutput:
         workload = wanted(shell("echo hello"))
         for run in (0, 1):
             await process_runtime.apply(
-                wanted(*workload.containers, workload_id=workload.id, runs={"0": {"main": run}})
+                wanted(*workload.launches[0].containers, workload_id=workload.id, runs={"0": {"main": run}})
             )
             await until(lambda: workload.id in changes, "it has ended")
             changes.clear()
@@ -276,7 +276,7 @@ class TestOutput:
         await process_runtime.open(lambda _: None)
         found = await world.observed(process_runtime, workload.id)
         assert found is not None
-        assert (found.launch, found.containers) == (3, ())
+        assert found.launches == {3: ()}
         assert set(await process_runtime.owned()) == {workload.id}
         assert await log_lines(path, 1) == [("stdout", "F", "hello")]
         await process_runtime.remove(workload.id)

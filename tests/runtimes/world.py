@@ -10,7 +10,7 @@ from uuid import UUID
 import psutil
 
 from app.domain.observations import ContainerObservation, Observation
-from app.runtimes.base import Runtime, WantedContainer, WantedWorkload
+from app.runtimes.base import Runtime, WantedContainer, WantedLaunch, WantedWorkload
 
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.005
@@ -30,7 +30,8 @@ def wanted(
     runs: Mapping[str, Mapping[str, int]] | None = None,
 ) -> WantedWorkload:
     everything = {str(replica): {each.name: 0 for each in containers} for replica in range(replicas)}
-    return WantedWorkload(workload_id or uuid.uuid4(), launch, containers, runs=everything if runs is None else runs)
+    only = WantedLaunch(launch, containers, replicas, everything if runs is None else runs)
+    return WantedWorkload(workload_id or uuid.uuid4(), (only,))
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], what: str) -> None:
@@ -53,7 +54,12 @@ async def container(
 ) -> ContainerObservation:
     found = await observed(runtime, workload_id)
     assert found is not None
-    [seen] = [each for each in found.containers if (each.replica, each.container) == (replica, name)]
+    [seen] = [
+        each
+        for containers in found.launches.values()
+        for each in containers
+        if (each.replica, each.container) == (replica, name)
+    ]
     return seen
 
 

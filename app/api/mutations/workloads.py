@@ -2,7 +2,7 @@
 
 import strawberry
 
-from app.actions import sharing, workloads
+from app.actions import rolling, sharing, workloads
 from app.api import convert, inputs
 from app.api.context import Info
 from app.api.mutations.common import Given, acting, deleted, spoken
@@ -15,7 +15,7 @@ WORKLOAD = ids.Kind.WORKLOAD
 
 @strawberry.type
 class WorkloadMutations:
-    """Describe, start, stop, restart, share and delete."""
+    """Describe, configure, replace, promote, start, stop, restart, share and delete."""
 
     @strawberry.mutation(description="Change what describes a workload; nothing of it rolls.")
     async def update_workload(self, info: Info, input: Given[inputs.UpdateWorkloadInput]) -> WorkloadResult:
@@ -49,6 +49,50 @@ class WorkloadMutations:
         """See `workloads.restart`."""
         workload_id = convert.existing(WORKLOAD, input.workload_id)
         await workloads.restart(acting(info), workload_id, input.if_revision)
+        return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
+
+    @strawberry.mutation(
+        description="Change how a workload runs: replicas in place, everything else beside what serves, as a roll."
+    )
+    async def configure_workload(self, info: Info, input: Given[inputs.ConfigureWorkloadInput]) -> WorkloadResult:
+        """See `rolling.configure`."""
+        workload_id = convert.existing(WORKLOAD, input.workload_id)
+        await rolling.configure(acting(info), workload_id, input.if_revision, convert.configuration(input))
+        return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
+
+    @strawberry.mutation(
+        description="Roll a workload to another locked artifact: it is brought up beside what serves, and takes over "
+        "once it is ready. One that fails is taken down, and nothing has changed."
+    )
+    async def replace_artifact(self, info: Info, input: Given[inputs.ReplaceArtifactInput]) -> WorkloadResult:
+        """See `rolling.replace`."""
+        workload_id = convert.existing(WORKLOAD, input.workload_id)
+        artifact_id = convert.existing(ids.Kind.ARTIFACT, input.artifact_id)
+        await rolling.replace(acting(info), workload_id, input.if_revision, artifact_id)
+        return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
+
+    @strawberry.mutation(description="Roll a workload back to the artifact before its newest completed replacement.")
+    async def rollback_workload(self, info: Info, input: Given[inputs.WorkloadInput]) -> WorkloadResult:
+        """See `rolling.rollback`."""
+        workload_id = convert.existing(WORKLOAD, input.workload_id)
+        await rolling.rollback(acting(info), workload_id, input.if_revision)
+        return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
+
+    @strawberry.mutation(
+        description="Lock the draft of a test, and make the test a service in place: same id, same endpoint, no "
+        "restart, no end."
+    )
+    async def promote_workload(self, info: Info, input: Given[inputs.WorkloadInput]) -> WorkloadResult:
+        """See `rolling.promote`."""
+        workload_id = convert.existing(WORKLOAD, input.workload_id)
+        await rolling.promote(acting(info), workload_id, input.if_revision)
+        return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
+
+    @strawberry.mutation(description="Move the end of a test further away, to at most 8 hours from now.")
+    async def extend_test(self, info: Info, input: Given[inputs.ExtendTestInput]) -> WorkloadResult:
+        """See `rolling.extend_test`."""
+        workload_id = convert.existing(WORKLOAD, input.workload_id)
+        await rolling.extend_test(acting(info), workload_id, input.if_revision, input.by)
         return WorkloadPayload(workload=await spoken(info, tables.WorkloadRow, workload_id))
 
     @strawberry.mutation(description="Change who may what on a workload.")

@@ -25,6 +25,8 @@ from app.db.tables.people import (
     UserRow as UserRow,
 )
 from app.db.tables.workloads import (
+    InstallationRow as InstallationRow,
+    ReplacementRow as ReplacementRow,
     RuntimeRow as RuntimeRow,
     WorkloadCredentialUseRow as WorkloadCredentialUseRow,
     WorkloadGrantRow as WorkloadGrantRow,

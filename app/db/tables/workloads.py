@@ -22,10 +22,12 @@ from app.domain import enums
 class WorkloadRow(Created, table=True):
     """An artifact that runs, and how it runs.
 
-    Asked for by actions: `wanted`, `replicas`, `resources`, `launch` (grows with every start and restart) and
-    `generation` (grows with every change of these, so that a reconciler notices that it decided on old facts).
-    Seen by the reconciler: `status*`, `ready_replicas`, `container_statuses`, `addresses`, `was_ready` (in this
-    launch). Bookkeeping: `reconcile_at` (when the row is due; null: nothing to do) and the lease.
+    Asked for by actions: `wanted`, `replicas`, `resources`, `launch` (the launch that serves, out of numbers that
+    grow; `last_launch` was given out last, maybe to a replacement) and `generation` (grows with every change of these,
+    so that a reconciler notices that it decided on old facts). Seen by the reconciler: `status*`, `ready_replicas`,
+    `container_statuses`, `addresses`, `draining` (see `planning.Plan`), `was_ready` (in this launch). Bookkeeping:
+    `reconcile_at` (when the row is due; null: nothing to do) and the lease. `endpoint` is set where the runtime brings
+    an address of its own; null: the server's gateway leads to it.
     """
 
     __tablename__ = "workloads"
@@ -41,6 +43,7 @@ class WorkloadRow(Created, table=True):
         Index(None, "expires_at", postgresql_where=sql("purpose = 'TEST' AND status <> 'TERMINATED'")),
         CheckConstraint("(purpose = 'TEST') = (expires_at IS NOT NULL)", name="test_expires"),
         CheckConstraint("replicas >= 0", name="replicas_not_negative"),
+        CheckConstraint("launch <= last_launch", name="launch_given_out"),
     )
 
     artifact_id: UUID
@@ -65,14 +68,17 @@ class WorkloadRow(Created, table=True):
     started_at: datetime | None = Field(default=None, sa_type=TIMESTAMP)
     stopped_at: datetime | None = Field(default=None, sa_type=TIMESTAMP)
     expires_at: datetime | None = Field(default=None, sa_type=TIMESTAMP)
+    endpoint: str | None = Field(default=None, sa_type=Text)
 
     wanted: enums.Wanted = Field(default=enums.Wanted.RUNNING, sa_type=enum_type(enums.Wanted, "workload_wanted"))
     generation: int = 1
     launch: int = 1
+    last_launch: int = 1
     launched_at: datetime = Field(sa_type=TIMESTAMP)
     was_ready: bool = False
     container_statuses: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON_DOCUMENT)
     addresses: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON_DOCUMENT)
+    draining: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON_DOCUMENT)
 
     reconcile_at: datetime | None = Field(default=None, sa_type=TIMESTAMP)
     lease_holder: UUID | None = None
@@ -117,8 +123,43 @@ class WorkloadVariableRow(SQLModel, table=True):
     field: str | None = Field(default=None, sa_type=Text)
 
 
+class ReplacementRow(SQLModel, table=True):
+    """A roll of a workload: to another artifact, or, where both are the same, to another configuration.
+
+    What is rolled out stands here until it has taken over; then the workload has it. `environment` holds the overrides
+    as `claims.overrides_to_json` writes them. `begun_at`: when its launch was last begun.
+    """
+
+    __tablename__ = "replacements"
+    __table_args__ = (
+        Index("uq_replacements_one_rolling", "workload_id", unique=True, postgresql_where=sql("status = 'ROLLING'")),
+        Index(None, "workload_id", "id"),
+        CheckConstraint("(status = 'ROLLING') = (finished_at IS NULL)", name="finished"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    workload_id: UUID = Field(foreign_key="workloads.id", ondelete="CASCADE")
+    from_artifact_id: UUID = Field(foreign_key="artifacts.id")
+    to_artifact_id: UUID = Field(foreign_key="artifacts.id")
+    status: enums.ReplacementStatus = Field(
+        default=enums.ReplacementStatus.ROLLING, sa_type=enum_type(enums.ReplacementStatus, "replacement_status")
+    )
+    message: str | None = Field(default=None, sa_type=Text)
+    requested_by_id: UUID = Field(foreign_key="users.id")
+    started_at: datetime = Field(sa_type=TIMESTAMP)
+    finished_at: datetime | None = Field(default=None, sa_type=TIMESTAMP)
+
+    launch: int
+    begun_at: datetime = Field(sa_type=TIMESTAMP)
+    digest: str = Field(sa_type=Text)
+    specification: dict[str, Any] = Field(sa_type=JSON_DOCUMENT)
+    replicas: int
+    resources: list[dict[str, Any]] = Field(sa_type=JSON_DOCUMENT)
+    environment: list[dict[str, Any]] = Field(sa_type=JSON_DOCUMENT)
+
+
 class WorkloadCredentialUseRow(SQLModel, table=True):
-    """A key of a credential that a live workload needs, from its specification or its overrides.
+    """A key of a credential that a live workload needs, from its specification, its overrides or its replacement.
 
     The database removes these rows when the workload ends as TERMINATED.
     """
@@ -128,6 +169,16 @@ class WorkloadCredentialUseRow(SQLModel, table=True):
     workload_id: UUID = Field(primary_key=True, foreign_key="workloads.id", ondelete="CASCADE")
     credential_id: UUID = Field(primary_key=True, foreign_key="credentials.id", index=True)
     field: str = Field(primary_key=True, sa_type=Text)
+
+
+class InstallationRow(SQLModel, table=True):
+    """Who we are, for runtimes that several installations share: what bears another id is none of our business."""
+
+    __tablename__ = "installations"
+    __table_args__ = (CheckConstraint("number = 1", name="one_row"),)
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    id: UUID
 
 
 class RuntimeRow(SQLModel, table=True):

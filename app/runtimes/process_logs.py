@@ -1,0 +1,42 @@
+"""Reads the logs that the `process` runtime writes: see `keeper.Log` for the format, and `process` for the places."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from app.domain import logs
+from app.domain.logs import LogLine, LogQuery, LogStream
+
+
+def read(directory: Path, query: LogQuery) -> list[LogLine]:
+    """The newest lines below the directory of a workload that match, oldest first."""
+    return logs.newest(_lines(directory, query.container), query)
+
+
+def _lines(directory: Path, container: str | None) -> Iterator[LogLine]:
+    for path in sorted(directory.glob(f"*/*/{container or '*'}.log")):
+        replica, name = path.parent.name, path.name.removesuffix(".log")
+        yield from _lines_of_container([path.with_name(f"{path.name}.1"), path], name, replica)
+
+
+def _lines_of_container(halves: list[Path], container: str, replica: str) -> Iterator[LogLine]:
+    """The lines of the older half and of the newer one; parts of a line are put together."""
+    parts: dict[str, bytes] = {}
+    for path in halves:
+        with contextlib.suppress(OSError), path.open("rb") as file:  # it may be gone, or none yet
+            for record in file:
+                at, stream, tag, text = (*record.rstrip(b"\n").split(b" ", 3), b"", b"", b"", b"")[:4]
+                name = stream.decode("ascii", "replace")
+                text = (parts.pop(name, b"") + text)[: 4 * logs.LINE_MAXIMUM_CHARACTERS]
+                if tag == b"P":
+                    parts[name] = text
+                    continue
+                with contextlib.suppress(ValueError):  # a line that is being written
+                    yield LogLine(
+                        at=datetime.fromisoformat(at.decode("ascii")),
+                        container=container,
+                        replica=replica,
+                        stream=LogStream(name.upper()),
+                        text=text.decode("utf-8", "replace")[: logs.LINE_MAXIMUM_CHARACTERS],
+                    )
