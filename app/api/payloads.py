@@ -4,7 +4,8 @@ from typing import Annotated
 
 import strawberry
 
-from app.api.nodes import ApiToken, Artifact, Credential, Repository, Workload
+from app.api.nodes import Artifact, Credential, Repository, Workload
+from app.api.people import ApiToken
 from app.api.problems import (
     ActionUnavailable,
     IdempotencyConflict,

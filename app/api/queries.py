@@ -11,7 +11,8 @@ from app.api import enums, examples, fields, filters as inputs, sources
 from app.api.connections import Connection, bad_input, connection
 from app.api.context import Info
 from app.api.interfaces import Node
-from app.api.nodes import ApiToken, Artifact, CreatorUsage, Credential, Repository, User, Workload
+from app.api.nodes import Artifact, Credential, Repository, Workload
+from app.api.people import ApiToken, CreatorUsage, User
 from app.api.values import TagUsage
 from app.db import offers, tables
 from app.domain import ids
