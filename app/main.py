@@ -26,14 +26,17 @@ from app.actions import context as acting, credentials, people, sealing
 from app.api import schema
 from app.api.context import Context
 from app.api.loaders import Loaders
+from app.api.logs import Reader
 from app.db import embedded, migrate, reads
 from app.db.database import Database
+from app.domain import errors
+from app.domain.logs import LogLine, LogQuery
 from app.domain.people import Viewer
 from app.domain.slots import Policy
 from app.domain.traffic import Traffic
 from app.domain.validation import Limits
 from app.reconciler.loop import Reconciler
-from app.runtimes.base import Runtime
+from app.runtimes.base import Runtime, RuntimeUnavailable
 from app.runtimes.process import ProcessRuntime
 from app.settings import Settings
 from app.web.application import application
@@ -167,6 +170,14 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: 
     resolves, requires_pins = resolver(settings), settings.image_pinning == "require"
     limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)
 
+    async def ask_for_logs(workload_id: UUID, query: LogQuery) -> Sequence[LogLine]:
+        try:
+            return await runtime.logs(workload_id, query)
+        except RuntimeUnavailable as error:
+            raise errors.RuntimeUnavailable(str(error)) from error
+
+    read_logs = Reader(ask_for_logs)
+
     def make_context(_: Request, viewer: Viewer) -> Context:
         moment = now()
         return Context(
@@ -175,6 +186,7 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: 
             ),
             loaders=Loaders(database, viewer, moment),
             public_url=settings.public_url,
+            read_logs=read_logs,
         )
 
     async def authenticate(secret: str | None) -> Viewer | None:

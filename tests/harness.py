@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -16,6 +17,8 @@ from app import main, settings
 from app.actions import people, sealing
 from app.db import tables
 from app.db.database import Database
+from app.domain import ids
+from app.domain.logs import LogLine, LogQuery, newest
 from app.domain.traffic import Traffic
 from app.runtimes.process import ProcessRuntime
 
@@ -109,11 +112,32 @@ WITHOUT: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Slipway:
-    """The server, its database and its users."""
+class Unopened(ProcessRuntime):
+    """A runtime that runs nothing. `written` is what the containers of a workload, by its id, have written.
 
-    def __init__(self, database: Database, http: httpx.AsyncClient) -> None:
+    `failure`: what it says instead. `asked` is what it was asked for last.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Path("not-opened"))
+        self.written: dict[str, list[LogLine]] = {}
+        self.failure: Exception | None = None
+        self.asked: LogQuery | None = None
+
+    async def logs(self, workload_id: UUID, query: LogQuery) -> Sequence[LogLine]:
+        """Of what was written the lines that the query asks for."""
+        self.asked = query
+        if self.failure is not None:
+            raise self.failure
+        return newest(self.written.get(ids.encode(ids.Kind.WORKLOAD, workload_id), ()), query)
+
+
+class Slipway:
+    """The server, its database, its runtime and its users."""
+
+    def __init__(self, database: Database, runtime: Unopened, http: httpx.AsyncClient) -> None:
         self.database = database
+        self.runtime = runtime
         self._http = http
 
     async def user(
@@ -170,12 +194,13 @@ async def serving(database_url: str, *, runtime_available: bool = True, **change
     }
     configured = settings.Settings.model_construct(**{**defaults, **changed})
     seals = sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES))
-    app = main.web(database, configured, seals, Traffic(), ProcessRuntime(Path("not-opened")))
+    runtime = Unopened()
+    app = main.web(database, configured, seals, Traffic(), runtime)
     async with database.transaction() as session:
         await session.merge(tables.RuntimeRow(name="test", available=runtime_available, seen_at=main.now()))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL, timeout=30) as http:
-        yield Slipway(database, http)
+        yield Slipway(database, runtime, http)
     await database.close()
 
 

@@ -124,6 +124,11 @@ class Server:
         )["workload"]
         return found
 
+    def logs(self, workload_id: str) -> str:
+        """What its containers wrote."""
+        document = "query ($id: ID!) { workload(id: $id) { logs { text } } }"
+        return "\n".join(each["text"] for each in self.run(document, id=workload_id)["workload"]["logs"])
+
     def reaches(self, workload_id: str, status: str) -> dict[str, Any]:
         """Wait for a status."""
         found: dict[str, Any] = {}
@@ -180,6 +185,7 @@ def test_a_service_is_tried_locked_deployed_reached_and_stopped(server: Server) 
     assert (seen["readyReplicas"], seen["containerStatuses"][0]["state"]) == (1, "RUNNING")
     assert "image" in seen["statusMessage"].lower()
     assert server.curl(trial["endpoint"]).text == "hello from first\n"
+    eventually(lambda: "GET / HTTP/1.1" in server.logs(trial["id"]), "its log tells of the request")
 
     first = server.act("deployArtifact", "DeployArtifactPayload", artifactId=artifact_id)
     second = server.act("deployArtifact", "DeployArtifactPayload", artifactId=artifact_id, replicas=2)

@@ -1,6 +1,8 @@
 """What every resolver is handed: who asks, when, and the loaders of the operation."""
 
 import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
 
 import strawberry
 
@@ -8,16 +10,24 @@ from app.actions import context as acting
 from app.api.loaders import Loaders
 from app.db import tables
 from app.domain import ids
+from app.domain.logs import LogLine, LogQuery
 from app.domain.people import Viewer
+
+ReadLogs = Callable[[UUID, LogQuery], Awaitable[Sequence[LogLine]]]
+"""Asks the runtime for the logs of a workload. Raises errors.RuntimeUnavailable."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
-    """Made for each operation; `public_url` is where clients reach the server, without a slash at the end."""
+    """Made for each operation; `public_url` is where clients reach the server, without a slash at the end.
+
+    `read_logs` is the same for all operations.
+    """
 
     acting: acting.Context
     loaders: Loaders
     public_url: str
+    read_logs: ReadLogs
 
     @property
     def viewer(self) -> Viewer:

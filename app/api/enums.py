@@ -6,7 +6,7 @@ from typing import Any
 
 import strawberry
 
-from app.domain import enums
+from app.domain import enums, logs
 
 
 class Taggable(StrEnum):
@@ -178,6 +178,7 @@ VALUES: Mapping[type[Enum], Mapping[str, str]] = {
         "TERMINATED": "It has ended.",
         "UNKNOWN": "The runtime can't be asked.",
     },
+    logs.LogStream: {"STDOUT": "To its standard output.", "STDERR": "To its standard error."},
     Taggable: {"REPOSITORY": "Repositories.", "ARTIFACT": "Artifacts.", "WORKLOAD": "Workloads."},
     Direction: {"ASC": "From the least to the most.", "DESC": "From the most to the least."},
     RepositoryOrderField: _ORDERS,

@@ -14,9 +14,11 @@ from app.api.connections import Connection, connection
 from app.api.context import Info
 from app.api.fields import column, edge, id_field, node, speaks
 from app.api.interfaces import Node
+from app.api.logs import LAST_DEFAULT, LogLine, log_query, read_logs
 from app.api.people import Grant, User, spoken_grants
 from app.db import access, lists, reads, tables
 from app.domain import enums, environment, ids, linting, specification
+from app.domain.logs import LINES_MAXIMUM
 
 CREATED_AT = "When it was made."
 CREATED_BY = "Who made it."
@@ -370,6 +372,29 @@ class Workload(Node):
     async def container_statuses(self) -> list[values.ContainerStatus]:
         """The statuses."""
         return [values.ContainerStatus.of(each) for each in self.row.container_statuses]
+
+    @strawberry.field(
+        description="The newest lines that its containers wrote, of all replicas, oldest first. They hold whatever the "
+        "service prints, secrets too where it prints those, and everybody who may see the workload may read them. "
+        "Fewer where they are long; none where nothing of the workload is left in the runtime. A runtime that can't "
+        "be asked is an error with the code RUNTIME_UNAVAILABLE."
+    )
+    async def logs(
+        self,
+        info: Info,
+        container: Annotated[
+            str | None, strawberry.argument(description="Only those of the container of this name.")
+        ] = None,
+        since: Annotated[datetime | None, strawberry.argument(description="Only those from this moment on.")] = None,
+        last: Annotated[
+            int | None, strawberry.argument(description=f"So many at most: 1 to {LINES_MAXIMUM:,}.")
+        ] = LAST_DEFAULT,
+        contains: Annotated[
+            str | None, strawberry.argument(description="Only those with this text in them, compared as it is written.")
+        ] = None,
+    ) -> list[LogLine]:
+        """The lines."""
+        return await read_logs(info, self.row, log_query(container, since, last, contains))
 
     history: Connection["Replacement"] = connection(
         sources.REPLACEMENTS, "How it was replaced.", sources.named_by(tables.ReplacementRow.workload_id)

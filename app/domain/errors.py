@@ -90,3 +90,7 @@ class LimitExceeded(SlipwayError):
     def __init__(self, message: str, limit: int) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class RuntimeUnavailable(SlipwayError):
+    """What runs the workloads can't be asked now, so that what it would say is unknown."""

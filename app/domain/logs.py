@@ -8,6 +8,8 @@ from enum import StrEnum
 
 LINES_MAXIMUM = 10_000
 LINE_MAXIMUM_CHARACTERS = 16_384
+# Of all lines of an answer together: ten thousand long ones would fill the memory of the server and of its clients.
+TEXT_MAXIMUM_CHARACTERS = 4 * 2**20
 
 
 class LogStream(StrEnum):
@@ -50,6 +52,16 @@ class LogQuery:
 
 
 def newest(lines: Iterable[LogLine], query: LogQuery) -> list[LogLine]:
-    """The lines that the query asks for, oldest first. What has the same time stays in its order."""
-    matching = ((line.at, position, line) for position, line in enumerate(lines) if query.matches(line))
-    return [line for _, _, line in sorted(heapq.nlargest(query.last, matching, key=lambda each: each[:2]))]
+    """The lines that the query asks for, oldest first. What has the same time stays in its order.
+
+    Fewer where they have more than TEXT_MAXIMUM_CHARACTERS: the oldest are left out. No more than that is ever held.
+    """
+    kept: list[tuple[datetime, int, LogLine]] = []  # a heap, the oldest on top
+    characters = 0
+    for position, line in enumerate(lines):
+        if query.matches(line):
+            heapq.heappush(kept, (line.at, position, line))
+            characters += len(line.text)
+            while len(kept) > query.last or characters > TEXT_MAXIMUM_CHARACTERS:
+                characters -= len(heapq.heappop(kept)[2].text)
+    return [line for _, _, line in sorted(kept)]

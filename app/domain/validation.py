@@ -243,8 +243,13 @@ def container(issues: Issues, path: str, given: Container, limits: Limits) -> Co
     return dataclasses.replace(given, environment_vars=tuple(checked))
 
 
+def is_container_name(name: str) -> bool:
+    """Whether a container can have this name: a DNS label, as RFC 1123 has them."""
+    return _CONTAINER_NAME.fullmatch(name) is not None
+
+
 def _container_name(issues: Issues, path: str, name: str) -> None:
-    if not _CONTAINER_NAME.fullmatch(name):
+    if not is_container_name(name):
         issues.add(
             path,
             "NOT_A_LABEL",

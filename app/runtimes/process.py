@@ -23,6 +23,7 @@ import random
 import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ GRACE_SECONDS = 10.0
 PORTS = range(20_000, 32_768)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STARTS_AT_ONCE = 16
+NOT_OPEN = "The process runtime is not open here. Where another server runs the workloads, ask that one."
 PORT_ATTEMPTS = 1_000
 LEFTOVER_ROUNDS = 200
 LEFTOVER_PATIENT_ROUNDS = 50
@@ -121,7 +123,7 @@ class ProcessRuntime:
         self._changed: Callable[[UUID], None] = lambda _: None
         self._lock: TextIO | None = None
         self._keepers: keepers.Keepers | None = None
-        self._closed_because = "The process runtime is not open."
+        self._closed_because = NOT_OPEN
         self._tasks: set[asyncio.Task[None]] = set()
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
 
@@ -266,7 +268,11 @@ class ProcessRuntime:
             RuntimeUnavailable: it is not open: another server runs the processes.
         """
         self._opened()
-        return await asyncio.to_thread(process_logs.read, self.directory / str(workload_id), query)
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(process_logs.read, self.directory / str(workload_id), query, given_up)
+        finally:
+            given_up.set()  # a thread does not end by itself when nobody waits for it any more
 
     async def close(self, *, at_once: bool = False) -> None:
         """Stop every process. Logs stay."""
@@ -286,7 +292,7 @@ class ProcessRuntime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await opened.close()
         self._workloads = {}
-        self._closed_because = "The process runtime is not open."
+        self._closed_because = NOT_OPEN
         self._unlock()
 
     def _all_launches(self) -> Iterator[_Launch]:

@@ -1,6 +1,7 @@
 """Reads the logs that the `process` runtime writes: see `keeper.Log` for the format, and `process` for the places."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +10,18 @@ from app.domain import logs
 from app.domain.logs import LogLine, LogQuery, LogStream
 
 
-def read(directory: Path, query: LogQuery) -> list[LogLine]:
-    """The newest lines below the directory of a workload that match, oldest first."""
-    return logs.newest(_lines(directory, query.container), query)
+def read(directory: Path, query: LogQuery, given_up: threading.Event) -> list[LogLine]:
+    """The newest lines below the directory of a workload that match, oldest first; none once it is `given_up`."""
+    return logs.newest(_lines(directory, query.container, given_up), query)
 
 
-def _lines(directory: Path, container: str | None) -> Iterator[LogLine]:
-    for path in sorted(directory.glob(f"*/*/{container or '*'}.log")):
+def _lines(directory: Path, container: str | None, given_up: threading.Event) -> Iterator[LogLine]:
+    for path in sorted(directory.glob("*/*/*.log")):
         replica, name = path.parent.name, path.name.removesuffix(".log")
+        if given_up.is_set():
+            return
+        if container not in {None, name}:
+            continue
         yield from _lines_of_container([path.with_name(f"{path.name}.1"), path], name, replica)
 
 

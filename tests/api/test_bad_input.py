@@ -7,7 +7,7 @@ import graphql
 import httpx
 
 from tests import harness, snapshots
-from tests.api import hostile
+from tests.api import hostile, walk
 from tests.api.hostile import Raw
 from tests.api.walk import SCHEMA
 from tests.harness import Client, Slipway
@@ -169,6 +169,33 @@ async def test_every_field_of_every_mutation(slipway: Slipway, ada: Client, grac
             assert await snapshots.dump(slipway) == before, name
         before = await snapshots.dump(slipway)
     assert tried > 1_000
+
+
+async def test_every_argument_of_every_field_of_a_thing(slipway: Slipway, ada: Client, grace: Client) -> None:
+    good = await world(ada, grace)
+    things = {
+        "Repository": good["updateRepository"]["repositoryId"],
+        "Artifact": good["lockArtifact"]["artifactId"],
+        "Workload": good["stopWorkload"]["workloadId"],
+    }
+    before = await snapshots.dump(slipway)
+    tried = 0
+    for type_name, thing_id in things.items():
+        for name, field in walk.fields(type_name).items():
+            if walk.is_connection(field):  # those are lists of the root as well
+                continue
+            body = "" if walk.is_leaf(field) else "{ __typename }"
+            for argument, declared in field.args.items():
+                for value in hostile.values(declared.type, set(), ("", argument)):
+                    asked = f"{name}({argument}: {hostile.literal(value)}) {body}"
+                    document = f'{{ node(id: "{thing_id}") {{ ... on {type_name} {{ {asked} }} }} }}'
+                    answer = checked(await ada.post(document))
+                    tried += 1
+                    for error in answer.get("errors", ()):
+                        if error["extensions"]["code"] == "BAD_INPUT":
+                            assert error["extensions"]["argument"] == argument
+    assert tried > 50
+    assert await snapshots.dump(slipway) == before
 
 
 async def test_every_argument_of_every_query(slipway: Slipway, ada: Client, grace: Client) -> None:

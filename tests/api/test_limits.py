@@ -34,6 +34,10 @@ WITHIN_AND_BEYOND = {
         "{ artifacts(first: 20) { nodes { workloads(first: 99) { nodes { id } } } } }",
         BEYOND_ROWS,
     ),
+    "logs": (
+        f"{{ workloads(first: {limits.LOG_READS_MAXIMUM}) {{ nodes {{ logs {{ text }} }} }} }}",
+        f"{{ workloads(first: {limits.LOG_READS_MAXIMUM}) {{ nodes {{ logs {{ text }} b: logs {{ at }} }} }} }}",
+    ),
 }
 ROWS = {
     "through a fragment": """{ repositories(first: 100) { ...a } }

@@ -8,6 +8,8 @@ from typing import Any
 import graphql
 import pytest
 
+from app import main
+from app.domain import logs
 from tests import harness
 from tests.api import walk
 from tests.harness import Client, Slipway
@@ -81,6 +83,8 @@ def known_values(world: World) -> dict[str, list[Any]]:
         "search": [MARK, ids["Repository"][0], ids["Artifact"][0][:20], ids["Workload"][0]],
         "createdBy": [[world.owner_id]],
         "tags": [[{"name": f"{MARK}-team"}], [{"name": f"{MARK}-team", "values": [f"{MARK}-ml"]}]],
+        "container": [f"{MARK}-main"],
+        "contains": [MARK],
         "repositoryId": ids["Repository"],
         "artifactId": ids["Artifact"],
         "image": [f"{MARK}/image:{MARK}", f"{MARK}/image", f"sha256:{'0' * 64}"],
@@ -88,9 +92,12 @@ def known_values(world: World) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-async def world(ada: Client) -> World:
-    """What ada has."""
-    return await build(ada)
+async def world(slipway: Slipway, ada: Client) -> World:
+    """What ada has, and what it has written."""
+    made = await build(ada)
+    written = logs.LogLine(main.now(), f"{MARK}-main", "0", logs.LogStream.STDOUT, f"a line with {MARK} in it")
+    slipway.runtime.written.update((each, [written]) for each in made.ids["Workload"])
+    return made
 
 
 def assert_nothing_of(world: World, text: str, document: str) -> None:

@@ -162,5 +162,8 @@ async def test_a_closed_runtime_knows_nothing_instead_of_having_nothing(runtime:
         with pytest.raises(RuntimeUnavailable, match="is not open"):
             await question
     health = await runtime.check()
-    assert (health.available, health.message) == (False, "The process runtime is not open.")
+    assert (health.available, health.message) == (
+        False,
+        "The process runtime is not open here. Where another server runs the workloads, ask that one.",
+    )
     await runtime.close()
