@@ -117,3 +117,19 @@ def expand_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -
         (_REFERENCE if _WHITE_SPACE.search(argument) else _REFERENCE_OR_PORT).sub(replace, argument)
         for argument in arguments
     ]
+
+
+def fill_port(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Fill in `$PORT` and `${PORT}` alone, as `expand_arguments` does, and leave `$(NAME)` and `$$` as they are.
+
+    For runtimes that do the rest themselves.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        _, _, *ports = match.groups()
+        return environment.get(PORT_VARIABLE, match[0]) if any(ports) else match[0]
+
+    return [
+        argument if _WHITE_SPACE.search(argument) else _REFERENCE_OR_PORT.sub(replace, argument)
+        for argument in arguments
+    ]

@@ -1,0 +1,378 @@
+"""A wanted launch as Kubernetes objects, and as a Compose file: plain values, as they stand in YAML or JSON.
+
+The Kubernetes objects are those that the `kubernetes` runtime applies, with one difference: a Secret has its values in
+`stringData`, to be read by people. Whoever shows a manifest puts `SECRET_PLACEHOLDER` where a secret would be.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from app.domain import environment, ids, references
+from app.domain.enums import ProbeKind
+from app.domain.specification import Probe
+from app.domain.wanted import WantedContainer, WantedLaunch
+
+Manifest = dict[str, Any]
+
+SECRET_PLACEHOLDER = "<secret>"  # noqa: S105  it stands where a secret would
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+INSTALLATION_LABEL = "slipway.dev/installation"
+WORKLOAD_LABEL = "slipway.dev/workload"
+LAUNCH_LABEL = "slipway.dev/launch"
+MANAGER = "slipway"
+
+SERVICE_PORT = 80
+PORT_NAME = "http"
+GRACE_SECONDS = 30
+# Until every node and gateway has heard that a pod ends, it goes on to serve.
+DRAIN_SECONDS = 5
+# A container without readiness probe counts as ready when it has run this long: what dies at once never was.
+SETTLE_SECONDS = 2
+
+_PROBES = {
+    ProbeKind.STARTUP: "startupProbe",
+    ProbeKind.READINESS: "readinessProbe",
+    ProbeKind.LIVENESS: "livenessProbe",
+}
+_DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gateway:
+    """A Gateway of the Gateway API, to which routes are attached."""
+
+    namespace: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where in a cluster workloads run, and how they are reached there.
+
+    With a `domain` each has a host of its own below it, by an Ingress (of `ingress_class`, or of the cluster's default)
+    or, where there is a `gateway`, by an HTTPRoute.
+    """
+
+    installation: UUID
+    namespace: str
+    launch_deadline: timedelta = timedelta(minutes=10)
+    domain: str | None = None
+    ingress_class: str | None = None
+    gateway: Gateway | None = None
+
+    def host(self, workload_id: UUID) -> str | None:
+        """The host name under which a workload is reached from outside, if it is."""
+        return None if self.domain is None else f"{name_of(workload_id)}.{self.domain}"
+
+    def endpoint(self, workload_id: UUID) -> str:
+        """The address of a workload for as long as it lives: outside of the cluster with a domain, else inside."""
+        host = self.host(workload_id)
+        if host is not None:
+            return f"https://{host}/"
+        return f"http://{name_of(workload_id)}.{self.namespace}.svc.cluster.local/"
+
+
+def name_of(workload_id: UUID) -> str:
+    """What the objects of a workload are called: its id, as a DNS label."""
+    return label_of(workload_id).replace("_", "-")
+
+
+def label_of(workload_id: UUID) -> str:
+    """The label of a workload: its id, as clients see it."""
+    return ids.encode(ids.Kind.WORKLOAD, workload_id)
+
+
+def secret_name(workload_id: UUID, launch: int) -> str:
+    """The Secret with the credential values of one launch. Each has its own, so that older pods keep theirs."""
+    return f"{name_of(workload_id)}-{launch}"
+
+
+def registries_name(workload_id: UUID) -> str:
+    """The Secret with which the images of a workload are pulled."""
+    return f"{name_of(workload_id)}-registries"
+
+
+def kubernetes(
+    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Mapping[str, tuple[str, str]]
+) -> list[Manifest]:
+    """All objects of a workload, the Deployment last, as the others have to be there for it.
+
+    `credentials` are user and password by the host of the registry.
+    """
+    return [
+        *surroundings(cluster, workload_id, launch, credentials),
+        *rollout(cluster, workload_id, launch, credentials),
+    ]
+
+
+def surroundings(
+    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Mapping[str, tuple[str, str]]
+) -> list[Manifest]:
+    """What a workload has beside its launches: the way to it, and to its images."""
+    objects = []
+    if any(container.primary and container.port is not None for container in launch.containers):
+        objects.append(_service(cluster, workload_id))
+        if cluster.domain is not None:
+            objects.append(_ingress(cluster, workload_id) if cluster.gateway is None else _route(cluster, workload_id))
+    if hosts := _private(launch.containers, credentials):
+        objects.append(_registries(cluster, workload_id, hosts))
+    return objects
+
+
+def rollout(
+    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Mapping[str, tuple[str, str]]
+) -> list[Manifest]:
+    """What makes a workload run this launch: the Deployment, and before it the Secret, where there are secrets."""
+    pull = bool(_private(launch.containers, credentials))
+    deployment = _deployment(cluster, workload_id, launch, pull=pull)
+    secrets = dict(_secrets(launch.containers))
+    return [_secret(cluster, workload_id, launch.number, secrets), deployment] if secrets else [deployment]
+
+
+def registry_of(image: str) -> str:
+    """The host of an image's registry, as a reference names it; "docker.io" where it names none."""
+    reference = references.parse(image)
+    host = None if isinstance(reference, str) else reference.host
+    return "docker.io" if host is None or host in _DOCKER_HUB else host
+
+
+def _private(
+    containers: Sequence[WantedContainer], credentials: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    hosts = dict.fromkeys(registry_of(container.image) for container in containers)
+    return {host: credentials[host] for host in hosts if host in credentials}
+
+
+def _labels(cluster: Cluster, workload_id: UUID) -> dict[str, str]:
+    return {
+        MANAGED_BY_LABEL: MANAGER,
+        INSTALLATION_LABEL: str(cluster.installation),
+        WORKLOAD_LABEL: label_of(workload_id),
+    }
+
+
+def _object(api_version: str, kind: str, cluster: Cluster, workload_id: UUID, name: str | None = None) -> Manifest:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name or name_of(workload_id),
+            "namespace": cluster.namespace,
+            "labels": _labels(cluster, workload_id),
+        },
+    }
+
+
+def _service(cluster: Cluster, workload_id: UUID) -> Manifest:
+    return {
+        **_object("v1", "Service", cluster, workload_id),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": {WORKLOAD_LABEL: label_of(workload_id)},
+            # By name, so that two launches with two ports can serve side by side.
+            "ports": [{"name": PORT_NAME, "protocol": "TCP", "port": SERVICE_PORT, "targetPort": PORT_NAME}],
+        },
+    }
+
+
+def _ingress(cluster: Cluster, workload_id: UUID) -> Manifest:
+    host = cluster.host(workload_id)
+    backend = {"service": {"name": name_of(workload_id), "port": {"number": SERVICE_PORT}}}
+    ingress_class = {} if cluster.ingress_class is None else {"ingressClassName": cluster.ingress_class}
+    return {
+        **_object("networking.k8s.io/v1", "Ingress", cluster, workload_id),
+        "spec": {
+            **ingress_class,
+            # Without a Secret of its own: the controller's certificate, which is one for the whole domain.
+            "tls": [{"hosts": [host]}],
+            "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
+        },
+    }
+
+
+def _route(cluster: Cluster, workload_id: UUID) -> Manifest:
+    assert cluster.gateway is not None  # noqa: S101  the one caller has looked
+    return {
+        **_object("gateway.networking.k8s.io/v1", "HTTPRoute", cluster, workload_id),
+        "spec": {
+            "parentRefs": [{"namespace": cluster.gateway.namespace, "name": cluster.gateway.name}],
+            "hostnames": [cluster.host(workload_id)],
+            "rules": [{"backendRefs": [{"name": name_of(workload_id), "port": SERVICE_PORT}]}],
+        },
+    }
+
+
+def _registries(cluster: Cluster, workload_id: UUID, hosts: Mapping[str, tuple[str, str]]) -> Manifest:
+    auths = {
+        _DOCKER_HUB_KEY if host in _DOCKER_HUB else host: {"username": user, "password": password}
+        for host, (user, password) in hosts.items()
+    }
+    return {
+        **_object("v1", "Secret", cluster, workload_id, registries_name(workload_id)),
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": json.dumps({"auths": auths}, sort_keys=True)},
+    }
+
+
+def _secret(cluster: Cluster, workload_id: UUID, launch: int, values: Mapping[str, str]) -> Manifest:
+    secret = _object("v1", "Secret", cluster, workload_id, secret_name(workload_id, launch))
+    secret["metadata"]["labels"][LAUNCH_LABEL] = str(launch)
+    return {**secret, "type": "Opaque", "stringData": dict(values)}
+
+
+def _secrets(containers: Sequence[WantedContainer]) -> Iterator[tuple[str, str]]:
+    for container in containers:
+        for name, value in container.environment.items():
+            if name in container.secret_names:
+                yield _secret_key(container, name), value
+
+
+def _secret_key(container: WantedContainer, variable: str) -> str:
+    """The key of a variable's value. By number, as a variable may have a name that no key of a Secret may have."""
+    return f"{container.name}.{sorted(container.secret_names).index(variable)}"
+
+
+def _deployment(cluster: Cluster, workload_id: UUID, launch: WantedLaunch, *, pull: bool) -> Manifest:
+    labels = {**_labels(cluster, workload_id), LAUNCH_LABEL: str(launch.number)}
+    settle = 0 if all(ProbeKind.READINESS in container.probes for container in launch.containers) else SETTLE_SECONDS
+    deadline = math.ceil(cluster.launch_deadline.total_seconds())
+    return {
+        **_object("apps/v1", "Deployment", cluster, workload_id),
+        "spec": {
+            "replicas": launch.replicas,
+            "selector": {"matchLabels": {WORKLOAD_LABEL: label_of(workload_id)}},
+            # The new beside the old: one that serves goes only when another is ready.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+            "minReadySeconds": settle,
+            # Kubernetes wants it to be the longer of the two.
+            "progressDeadlineSeconds": max(deadline, settle + 1),
+            # An earlier launch comes back as Slipway applies it, with its Secret.
+            "revisionHistoryLimit": 0,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": GRACE_SECONDS,
+                    "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+                    **({"imagePullSecrets": [{"name": registries_name(workload_id)}]} if pull else {}),
+                    "containers": [
+                        _container(each, secret_name(workload_id, launch.number)) for each in launch.containers
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _container(container: WantedContainer, secret: str) -> Manifest:
+    found: Manifest = {"name": container.name, "image": container.image}
+    if container.entrypoint is not None:
+        found["command"] = environment.fill_port(container.entrypoint, container.environment)
+    if container.port is not None:
+        named = {"name": PORT_NAME} if container.primary else {}
+        found["ports"] = [{**named, "containerPort": container.port, "protocol": "TCP"}]
+    found["env"] = [_variable(container, name, value, secret) for name, value in container.environment.items()]
+    # Requests that equal the limits: what is promised is there, and one workload can't take what another was given.
+    if amounts := _amounts(container):
+        found["resources"] = {"requests": amounts, "limits": amounts}
+    for kind, probe in container.probes.items():
+        found[_PROBES[kind]] = _probe(probe)
+    found["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}}
+    found["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    return found
+
+
+def _variable(container: WantedContainer, name: str, value: str, secret: str) -> Manifest:
+    if name in container.secret_names:
+        return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": _secret_key(container, name)}}}
+    return {"name": name, "value": _literally(value)}
+
+
+def _literally(value: str) -> str:
+    """A value in which Kubernetes finds nothing to fill in: there "$$" is an escaped "$", and "$(NAME)" a reference."""
+    return value.replace("$", "$$") if "$$" in value or "$(" in value else value
+
+
+def _amounts(container: WantedContainer) -> dict[str, str]:
+    amounts = {}
+    if container.cpu is not None:
+        amounts["cpu"] = f"{math.ceil(container.cpu * 1000)}m"
+    if container.memory_bytes is not None:
+        amounts["memory"] = str(math.ceil(container.memory_bytes))
+    return amounts
+
+
+def _probe(probe: Probe) -> Manifest:
+    headers = [{"name": each.name, "value": each.value} for each in probe.headers]
+    return {
+        "httpGet": {
+            "path": probe.path,
+            "port": probe.port,
+            "scheme": probe.scheme.value,
+            **({"httpHeaders": headers} if headers else {}),
+        },
+        "initialDelaySeconds": probe.initial_delay_seconds,
+        "periodSeconds": probe.period_seconds,
+        "timeoutSeconds": probe.timeout_seconds,
+        "successThreshold": probe.success_threshold,
+        "failureThreshold": probe.failure_threshold,
+    }
+
+
+def compose(launch: WantedLaunch) -> Manifest:
+    """A Compose file that runs one replica on one machine, with the primary's port on loopback.
+
+    What Compose has no words for is left out: probes by HTTP, more replicas. Values of credentials are asked of the
+    environment in which it is started, under the name of their variable.
+
+    https://github.com/compose-spec/compose-spec/blob/main/spec.md
+    """
+    primary = next((container for container in launch.containers if container.primary), None)
+    return {
+        "services": {each.name: _compose_service(each, None if each.primary else primary) for each in launch.containers}
+    }
+
+
+def _compose_service(container: WantedContainer, primary: WantedContainer | None) -> Manifest:
+    """`primary` is the one whose network the container shares."""
+    asked = {name: _asked(name) for name in container.secret_names if name in container.environment}
+    # NUL is in no value, so that what is to be asked for is found again once all else is escaped.
+    marked = {**container.environment, **{name: f"\0{name}\0" for name in asked}}
+
+    def written(text: str) -> str:
+        text = text.replace("$", "$$")
+        for name, question in asked.items():
+            text = text.replace(f"\0{name.replace('$', '$$')}\0", question)
+        return text
+
+    found: Manifest = {"image": container.image.replace("$", "$$"), "restart": "always"}
+    if container.entrypoint is not None:
+        found["entrypoint"] = [written(each) for each in environment.expand_arguments(container.entrypoint, marked)]
+    found["environment"] = {name: written(value) for name, value in marked.items()}
+    if primary is not None:
+        found["network_mode"] = f"service:{primary.name}"
+    elif container.port is not None:
+        found["ports"] = [f"127.0.0.1:{container.port}:{container.port}"]
+    limits = {}
+    if container.cpu is not None:
+        limits["cpus"] = f"{container.cpu:g}"
+    if container.memory_bytes is not None:
+        limits["memory"] = f"{math.ceil(container.memory_bytes)}b"
+    if limits:
+        found["deploy"] = {"resources": {"limits": limits}}
+    found["cap_drop"] = ["ALL"]
+    found["security_opt"] = ["no-new-privileges:true"]
+    return found
+
+
+def _asked(name: str) -> str:
+    """How a Compose file asks for a secret: `${NAME:?…}`, where Compose can read such a name."""
+    return f"${{{name}:?comes from a credential}}" if name.isidentifier() and name.isascii() else SECRET_PLACEHOLDER
