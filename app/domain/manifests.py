@@ -19,6 +19,11 @@ from app.domain.wanted import WantedContainer, WantedLaunch
 
 Manifest = dict[str, Any]
 
+Credentials = Mapping[str, tuple[str, str]]
+"""User and password by the host of a registry, for those that are needed."""
+
+DOCKER_HUB = "docker.io"
+
 SECRET_PLACEHOLDER = "<secret>"  # noqa: S105  it stands where a secret would
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -40,7 +45,7 @@ _PROBES = {
     ProbeKind.READINESS: "readinessProbe",
     ProbeKind.LIVENESS: "livenessProbe",
 }
-_DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 
 
@@ -100,12 +105,9 @@ def registries_name(workload_id: UUID) -> str:
 
 
 def kubernetes(
-    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Mapping[str, tuple[str, str]]
+    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Credentials | None = None
 ) -> list[Manifest]:
-    """All objects of a workload, the Deployment last, as the others have to be there for it.
-
-    `credentials` are user and password by the host of the registry.
-    """
+    """All objects of a workload, the Deployment last, as the others have to be there for it."""
     return [
         *surroundings(cluster, workload_id, launch, credentials),
         *rollout(cluster, workload_id, launch, credentials),
@@ -113,7 +115,7 @@ def kubernetes(
 
 
 def surroundings(
-    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Mapping[str, tuple[str, str]]
+    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Credentials | None = None
 ) -> list[Manifest]:
     """What a workload has beside its launches: the way to it, and to its images."""
     objects = []
@@ -121,17 +123,16 @@ def surroundings(
         objects.append(_service(cluster, workload_id))
         if cluster.domain is not None:
             objects.append(_ingress(cluster, workload_id) if cluster.gateway is None else _route(cluster, workload_id))
-    if hosts := _private(launch.containers, credentials):
-        objects.append(_registries(cluster, workload_id, hosts))
+    if credentials:
+        objects.append(_registries(cluster, workload_id, credentials))
     return objects
 
 
 def rollout(
-    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Mapping[str, tuple[str, str]]
+    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Credentials | None = None
 ) -> list[Manifest]:
     """What makes a workload run this launch: the Deployment, and before it the Secret, where there are secrets."""
-    pull = bool(_private(launch.containers, credentials))
-    deployment = _deployment(cluster, workload_id, launch, pull=pull)
+    deployment = _deployment(cluster, workload_id, launch, pull=bool(credentials))
     secrets = dict(_secrets(launch.containers))
     return [_secret(cluster, workload_id, launch.number, secrets), deployment] if secrets else [deployment]
 
@@ -140,14 +141,7 @@ def registry_of(image: str) -> str:
     """The host of an image's registry, as a reference names it; "docker.io" where it names none."""
     reference = references.parse(image)
     host = None if isinstance(reference, str) else reference.host
-    return "docker.io" if host is None or host in _DOCKER_HUB else host
-
-
-def _private(
-    containers: Sequence[WantedContainer], credentials: Mapping[str, tuple[str, str]]
-) -> dict[str, tuple[str, str]]:
-    hosts = dict.fromkeys(registry_of(container.image) for container in containers)
-    return {host: credentials[host] for host in hosts if host in credentials}
+    return DOCKER_HUB if host is None or host in _DOCKER_HUB_NAMES else host
 
 
 def _labels(cluster: Cluster, workload_id: UUID) -> dict[str, str]:
@@ -209,10 +203,10 @@ def _route(cluster: Cluster, workload_id: UUID) -> Manifest:
     }
 
 
-def _registries(cluster: Cluster, workload_id: UUID, hosts: Mapping[str, tuple[str, str]]) -> Manifest:
+def _registries(cluster: Cluster, workload_id: UUID, credentials: Credentials) -> Manifest:
     auths = {
-        _DOCKER_HUB_KEY if host in _DOCKER_HUB else host: {"username": user, "password": password}
-        for host, (user, password) in hosts.items()
+        _DOCKER_HUB_KEY if host == DOCKER_HUB else host: {"username": user, "password": password}
+        for host, (user, password) in credentials.items()
     }
     return {
         **_object("v1", "Secret", cluster, workload_id, registries_name(workload_id)),
