@@ -94,6 +94,11 @@ def label_of(workload_id: UUID) -> str:
     return ids.encode(ids.Kind.WORKLOAD, workload_id)
 
 
+def selector(cluster: Cluster) -> str:
+    """The label selector for everything that an installation of Slipway has in a cluster."""
+    return f"{MANAGED_BY_LABEL}={MANAGER},{INSTALLATION_LABEL}={cluster.installation}"
+
+
 def secret_name(workload_id: UUID, launch: int) -> str:
     """The Secret with the credential values of one launch. Each has its own, so that older pods keep theirs."""
     return f"{name_of(workload_id)}-{launch}"
