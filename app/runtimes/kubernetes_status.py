@@ -70,6 +70,8 @@ _DENIED = (
     "403 forbidden",
 )
 _NOT_FOUND = ("not found", "manifest unknown", "name unknown", "code = notfound")
+# After an end comes the next run, always: pods of a Deployment are restarted.
+_ENDS = frozenset({EXITED, KILLED})
 _SIGNALS = {128 + each.value: each.name for each in signal.Signals}
 
 
@@ -121,11 +123,14 @@ def _rollout(deployment: Object, launches: Mapping[int, Sequence[ContainerObserv
     seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     # All three: mid-rollout two of them may be right while an old pod is one of those that are available.
     counted = [status.get(each, 0) for each in ("replicas", "updatedReplicas", "availableReplicas")]
-    complete = seen and counted == [replicas] * 3
+    containers = launches.get(launch, ())
+    # What the pods say of themselves may be newer than what the Deployment says of them.
+    ready = {each.replica for each in containers} - {each.replica for each in containers if not each.ready}
+    complete = seen and counted == [replicas] * 3 and len(ready) >= replicas
     if complete or not seen:
         return Rollout(launch, replicas, complete=complete)
     failed = _is(conditions, "Progressing", "False", "ProgressDeadlineExceeded")
-    reason, message = _hindrance(launches.get(launch, ()), conditions)
+    reason, message = _hindrance(containers, conditions)
     if failed and reason is None:
         seconds = deployment["spec"].get("progressDeadlineSeconds")
         reason, message = PROGRESS_DEADLINE, f"No replica became ready within {seconds} s of the one before."
@@ -141,7 +146,8 @@ def _hindrance(
     containers: Sequence[ContainerObservation], conditions: Mapping[str, Object]
 ) -> tuple[str | None, str | None]:
     """Why it does not get on, if one can tell."""
-    found = {each.reason: each.message for each in reversed(containers) if each.reason is not None}
+    told = ((CRASH_LOOP if each.reason in _ENDS else each.reason, each.message) for each in reversed(containers))
+    found = {reason: message for reason, message in told if reason is not None}
     if _is(conditions, "ReplicaFailure", "True", "FailedCreate"):
         message = str(conditions["ReplicaFailure"].get("message") or "")
         found[QUOTA_EXCEEDED if "exceeded quota" in message else CONFIGURATION_ERROR] = message
@@ -235,7 +241,7 @@ def _pull(message: str) -> tuple[str, str]:
 
 def _between_runs(last: Object) -> tuple[str, str]:
     reason, message = _end(last)
-    return (CRASH_LOOP if reason in {EXITED, KILLED} else reason), message
+    return (CRASH_LOOP if reason in _ENDS else reason), message
 
 
 def _end(terminated: Object) -> tuple[str, str]:

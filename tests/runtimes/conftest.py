@@ -5,6 +5,12 @@ from uuid import UUID
 import pytest
 
 from app.runtimes.process import ProcessRuntime
+from tests.runtimes.kubernetes.fixtures import (
+    fake_cluster as fake_cluster,
+    kubeconfig as kubeconfig,
+    kubernetes_runtime as kubernetes_runtime,
+    open_runtime as open_runtime,
+)
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""The fake cluster on loopback, and runtimes that use it. tests/runtimes/conftest.py offers them to all drivers' tests."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import uvicorn
+
+from app.domain import manifests
+from app.runtimes.kubernetes import KubernetesRuntime
+from app.runtimes.kubernetes_client import Timing
+from tests.runtimes.kubernetes.fake.server import FakeCluster
+
+INSTALLATION = UUID("00000000-0000-4000-8000-000000000001")
+CLUSTER = manifests.Cluster(INSTALLATION, "workloads", timedelta(minutes=10))
+TIMING = Timing(connect_seconds=2.0, answer_seconds=2.0, watch_seconds=2, watch_grace_seconds=0.5)
+
+Open = Callable[..., Awaitable[KubernetesRuntime]]
+
+
+@pytest.fixture
+async def fake_cluster() -> AsyncIterator[FakeCluster]:
+    """A fake cluster that listens on loopback."""
+    fake = FakeCluster()
+    server = uvicorn.Server(
+        uvicorn.Config(fake.app, host="127.0.0.1", port=0, access_log=False, log_config=None, lifespan="off")
+    )
+    task = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.001)
+    fake.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    yield fake
+    fake.end()
+    server.should_exit = True
+    await task
+
+
+@pytest.fixture
+def kubeconfig(fake_cluster: FakeCluster, tmp_path: Path) -> Path:
+    """A file that leads to the fake cluster."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(kubeconfig_for(fake_cluster.url, {"token": fake_cluster.token})))
+    return path
+
+
+def kubeconfig_for(server: str, user: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "fake",
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake"}}],
+        "clusters": [{"name": "fake", "cluster": {"server": server}}],
+        "users": [{"name": "fake", "user": user}],
+    }
+
+
+@pytest.fixture
+async def open_runtime(kubeconfig: Path, changes: list[UUID]) -> AsyncIterator[Open]:
+    """Open runtimes on the fake cluster."""
+    opened: list[KubernetesRuntime] = []
+
+    async def open_one(cluster: manifests.Cluster = CLUSTER, **settings: Any) -> KubernetesRuntime:
+        settings = {"environ": {"KUBECONFIG": str(kubeconfig)}, "timing": TIMING, **settings}
+        runtime = KubernetesRuntime(cluster, **settings)
+        opened.append(runtime)
+        await runtime.open(changes.append)
+        return runtime
+
+    yield open_one
+    for runtime in opened:
+        await runtime.close()
+
+
+@pytest.fixture
+async def kubernetes_runtime(fake_cluster: FakeCluster, open_runtime: Open) -> KubernetesRuntime:
+    """A runtime on a fake cluster in which pods do at once what they are to."""
+    fake_cluster.controllers.ready_at_once = True
+    return await open_runtime()
