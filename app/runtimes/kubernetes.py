@@ -2,8 +2,8 @@
 
 All objects of a workload are named after its id and labelled with it and with the installation; each launch is a
 ReplicaSet of the Deployment, so that the cluster brings the new one up beside the old, restarts and probes it.
-`app.domain.manifests` writes them. What there is of them is mirrored from watches, and `kubernetes_status` reads it. Nothing is remembered here that
-the cluster does not tell, except what it refused, since it keeps no record of that.
+`app.domain.manifests` writes them. What there is of them is mirrored from watches, and `kubernetes_status` reads it.
+Nothing is remembered here that the cluster does not tell, except what it refused, since it keeps no record of that.
 
 A launch is applied once: what its pods are made from stays as it was, whatever is asked for later under its number, so
 that a rotated credential or a newer Slipway restarts nothing. Only the replicas follow.

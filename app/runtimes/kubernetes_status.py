@@ -70,6 +70,12 @@ _DENIED = (
     "403 forbidden",
 )
 _NOT_FOUND = ("not found", "manifest unknown", "name unknown", "code = notfound")
+_LOST: Mapping[str, Any] = {
+    "state": ContainerState.UNKNOWN,
+    "ready": False,
+    "reason": NODE_LOST,
+    "message": "The node of this replica does not answer.",
+}
 # After an end comes the next run, always: pods of a Deployment are restarted.
 _ENDS = frozenset({EXITED, KILLED})
 _SIGNALS = {128 + each.value: each.name for each in signal.Signals}
@@ -146,11 +152,16 @@ def _hindrance(
     containers: Sequence[ContainerObservation], conditions: Mapping[str, Object]
 ) -> tuple[str | None, str | None]:
     """Why it does not get on, if one can tell."""
-    told = ((CRASH_LOOP if each.reason in _ENDS else each.reason, each.message) for each in reversed(containers))
-    found = {reason: message for reason, message in told if reason is not None}
+    found = {
+        CRASH_LOOP if each.reason in _ENDS else each.reason: each.message
+        for each in reversed(containers)
+        if each.reason is not None
+    }
     if _is(conditions, "ReplicaFailure", "True", "FailedCreate"):
         message = str(conditions["ReplicaFailure"].get("message") or "")
-        found[QUOTA_EXCEEDED if "exceeded quota" in message else CONFIGURATION_ERROR] = message
+        # What stands before names a pod, another one each time.
+        told = message.rpartition(" is forbidden: ")[2]
+        found[QUOTA_EXCEEDED if "exceeded quota" in message else CONFIGURATION_ERROR] = told
     return next(((reason, found[reason]) for reason in _TOLD_FIRST if reason in found), (None, None))
 
 
@@ -170,11 +181,7 @@ def _containers(pod: Object) -> Iterator[ContainerObservation]:
             found = ContainerObservation(
                 replica, name, 0, ContainerState.WAITING, ready=False, reason=reason, message=message
             )
-        if lost:
-            found = dataclasses.replace(
-                found, state=ContainerState.UNKNOWN, ready=False, reason=NODE_LOST, message="its node does not answer"
-            )
-        yield found
+        yield dataclasses.replace(found, **_LOST) if lost else found
 
 
 def _is_lost(conditions: Mapping[str, Object]) -> bool:

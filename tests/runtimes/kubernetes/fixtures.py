@@ -1,4 +1,4 @@
-"""The fake cluster on loopback, and runtimes that use it. tests/runtimes/conftest.py offers them to all drivers' tests."""
+"""The fake cluster on loopback, and runtimes that use it. tests/runtimes/conftest.py offers them to all tests there."""
 
 import asyncio
 import json

@@ -1,5 +1,6 @@
 """Reads the recordings, and plays them into a runtime that has no cluster."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -27,6 +28,7 @@ _LETTERS = {
 
 
 def read(name: str) -> list[dict[str, Any]]:
+    """The events of all watches of a scenario, in the order in which they came."""
     return [json.loads(line) for line in (DIRECTORY / f"{name}.jsonl").read_text().splitlines()]
 
 
@@ -47,22 +49,19 @@ def offline() -> KubernetesRuntime:
     return runtime
 
 
-async def play(name: str, workload_id: UUID) -> Iterator[tuple[int, Observation | None]]:
-    """What the runtime says of a workload after each event of a recording, with the time of the event in ms."""
+def play(name: str, workload_id: UUID) -> Iterator[Observation | None]:
+    """What the runtime says of a workload after each event of a recording."""
     runtime = offline()
-    seen: list[tuple[int, Observation | None]] = []
     for event in read(name):
         mirror = runtime._mirrors.get(event["object"]["kind"])
         if mirror is not None:
             mirror.take(event)
-            seen.append((event["t_ms"], runtime._look(workload_id)))
-    return iter(seen)
+            yield runtime._look(workload_id)
 
 
-async def story(name: str, workload_id: UUID | None = None) -> list[str]:
+def story(name: str, workload_id: UUID) -> list[str]:
     """What is told of a workload in the course of a recording: each line differs from the one before."""
-    found = [tell(each) for _, each in await play(name, workload_id or workloads(name)[0])]
-    return [line for before, line in zip([None, *found], found, strict=False) if line != before]
+    return [line for line, _ in itertools.groupby(map(tell, play(name, workload_id)))]
 
 
 def tell(observation: Observation | None) -> str:

@@ -10,10 +10,11 @@ from app.domain.wanted import WantedContainer, WantedLaunch, WantedWorkload
 
 async def test_smoke(kubernetes_runtime: KubernetesRuntime, fake_cluster: FakeCluster) -> None:
     wid = uuid.uuid4()
-    c = WantedContainer("main", "image:1", None, {"A":"b","S":"x"}, frozenset({"S"}), 8080, primary=True)
+    c = WantedContainer("main", "image:1", None, {"A": "b", "S": "x"}, frozenset({"S"}), 8080, primary=True)
     print(await kubernetes_runtime.check())
-    await kubernetes_runtime.apply(WantedWorkload(wid, (WantedLaunch(1,(c,),2,{}),)))
+    await kubernetes_runtime.apply(WantedWorkload(wid, (WantedLaunch(1, (c,), 2, {}),)))
     import asyncio
+
     for _ in range(20):
         print(await kubernetes_runtime.observe([wid]))
         await asyncio.sleep(0.01)
