@@ -1,6 +1,5 @@
 """The fake cluster on loopback, and runtimes that use it. tests/runtimes/conftest.py offers them to all tests there."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -27,18 +26,17 @@ Open = Callable[..., Awaitable[KubernetesRuntime]]
 async def fake_cluster() -> AsyncIterator[FakeCluster]:
     """A fake cluster that listens on loopback."""
     fake = FakeCluster()
-    server = uvicorn.Server(
-        uvicorn.Config(fake.app, host="127.0.0.1", port=0, access_log=False, log_config=None, lifespan="off")
-    )
-    task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
-        while not server.started:
-            await asyncio.sleep(0.001)
+    config = uvicorn.Config(fake.app, host="127.0.0.1", port=0, access_log=False, log_config=None, lifespan="off")
+    config.load()
+    server = uvicorn.Server(config)
+    # Without uvicorn's main loop, which looks ten times a second whether it should end.
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
     fake.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield fake
     fake.end()
-    server.should_exit = True
-    await task
+    server.force_exit = True
+    await server.shutdown()
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ from tests.runtimes.kubernetes import recordings
 SCENARIOS = sorted(path.stem for path in recordings.DIRECTORY.glob("[0-9]*.jsonl"))
 STORIES = {
     title.removeprefix("# "): lines
-    for title, *lines in map(str.splitlines, (recordings.DIRECTORY.parent / "stories.txt").read_text().split("
-
-"))
+    for title, *lines in map(str.splitlines, (recordings.DIRECTORY.parent / "stories.txt").read_text().split("\n\n"))
 }
 
 
@@ -54,19 +52,25 @@ def told(scenario: str) -> Iterator[ContainerObservation]:
 
 WORDS = {
     "02-bad-image": [
-        "IMAGE_NOT_FOUND: failed to pull and unpack image \"registry.test:5000/demo/web:9.9.9\": failed to resolve "
-        "reference \"registry.test:5000/demo/web:9.9.9\": registry.test:5000/demo/web:9.9.9: not found",
+        (
+            'IMAGE_NOT_FOUND: failed to pull and unpack image "registry.test:5000/demo/web:9.9.9": failed to resolve '
+            'reference "registry.test:5000/demo/web:9.9.9": registry.test:5000/demo/web:9.9.9: not found'
+        ),
     ],
     "02b-registry-unreachable": [
-        "IMAGE_PULL_FAILED: failed to pull and unpack image \"registry.test:5001/demo/web:1.0.0\": failed to resolve "
-        "reference \"registry.test:5001/demo/web:1.0.0\": failed to do request: Head "
-        "\"http://registry.test:5001/v2/demo/web/manifests/1.0.0\": dial tcp registry.test:5001: connect: connection "
-        "refused",
+        (
+            'IMAGE_PULL_FAILED: failed to pull and unpack image "registry.test:5001/demo/web:1.0.0": failed to resolve '
+            'reference "registry.test:5001/demo/web:1.0.0": failed to do request: Head '
+            '"http://registry.test:5001/v2/demo/web/manifests/1.0.0": dial tcp registry.test:5001: connect: connection '
+            "refused"
+        ),
     ],
     "03b-start-error": [
-        "START_ERROR: failed to create containerd task: failed to create shim task: OCI runtime create failed: runc "
-        "create failed: unable to start container process: exec: \"/bin/does-not-exist\": stat /bin/does-not-exist: no "
-        "such file or directory: unknown",
+        (
+            "START_ERROR: failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+            'runc create failed: unable to start container process: exec: "/bin/does-not-exist": stat '
+            "/bin/does-not-exist: no such file or directory: unknown"
+        ),
     ],
     "03-crash-loop": ["CRASH_LOOP: exited with code 1", "EXITED: exited with code 1"],
     "03d-exit-zero": ["CRASH_LOOP: exited with code 0", "EXITED: exited with code 0"],

@@ -27,30 +27,23 @@ class Controllers:
         self.ready_at_once = False
         """Whether pods run and are ready as soon as they are there, and end as soon as they are to."""
         self._pods = 0
-        self._running = False
-        self._pending: list[tuple[Kind, str, str]] = []
+        self._pending: set[str] = set()
 
     def changed(self, change: Change) -> None:
-        """React to a change; only to be called once whoever made it has been answered."""
-        found = change.after or change.before
-        assert found is not None
-        self._pending.append((change.kind, change.namespace, found["metadata"]["name"]))
+        """Remember where there is something to do, until whoever made the change has been answered."""
+        self._pending.add(change.namespace)
 
     def settle(self) -> None:
         """Act until nothing is left to do."""
-        while self._pending and not self._running:
-            self._running = True
-            try:
-                kind, namespace, name = self._pending.pop(0)
-                self._act(kind, namespace, name)
-            finally:
-                self._running = False
+        while self._pending:
+            namespaces, self._pending = self._pending, set()
+            for namespace in sorted(namespaces):
+                self._act(namespace)
 
-    def _act(self, kind: Kind, namespace: str, name: str) -> None:
-        found = self.store.find(kind, namespace, name)
+    def _act(self, namespace: str) -> None:
         self._collect(namespace)
-        if kind is PODS and found is not None and self.ready_at_once:
-            self._kubelet(namespace, found)
+        for pod in self.store.all(PODS, namespace) if self.ready_at_once else ():
+            self._kubelet(namespace, pod)
         for replica_set in self.store.all(REPLICA_SETS, namespace):
             self._replica_set(namespace, replica_set)
         for deployment in self.store.all(DEPLOYMENTS, namespace):
@@ -63,7 +56,7 @@ class Controllers:
             self._status(namespace, deployment)
             return
         spec = deployment["spec"]
-        mine = self._owned(REPLICA_SETS, namespace, deployment)
+        mine = [*self._owned(REPLICA_SETS, namespace, deployment), *self._adopt(namespace, deployment)]
         hashed = template_hash(spec["template"])
         new = next((each for each in mine if each["metadata"]["labels"][HASH] == hashed), None)
         if new is None:
@@ -88,6 +81,20 @@ class Controllers:
         current = self.store.find(DEPLOYMENTS, namespace, deployment["metadata"]["name"])
         if current is not None:
             self._status(namespace, current)
+
+    def _adopt(self, namespace: str, deployment: Object) -> list[Object]:
+        """Take in ReplicaSets that belong to nobody and that the selector finds."""
+        wanted = deployment["spec"]["selector"]["matchLabels"].items()
+        found = [
+            each
+            for each in self.store.all(REPLICA_SETS, namespace)
+            if "ownerReferences" not in each["metadata"] and wanted <= each["metadata"]["labels"].items()
+        ]
+        adopted = [{**each["metadata"], "ownerReferences": [_owner(deployment)]} for each in found]
+        return [
+            self.store.replace(REPLICA_SETS, namespace, {**each, "metadata": metadata})
+            for each, metadata in zip(found, adopted, strict=True)
+        ]
 
     def _scale_down(self, namespace: str, old: list[Object], wanted: int, size: int, new_available: int) -> None:
         """Take old pods away: those that do not serve at once, the others as new ones take over."""
@@ -272,11 +279,20 @@ class Controllers:
         elif "deletionTimestamp" not in found["metadata"]:
             self.mark(kind, namespace, found)
 
-    def mark(self, kind: Kind, namespace: str, found: Object) -> Object:
+    def mark(self, kind: Kind, namespace: str, found: Object, finalizer: str = FOREGROUND) -> Object:
         """Delete in the foreground: it goes when all that it owns has gone."""
         metadata = {**found["metadata"], "deletionTimestamp": now(), "deletionGracePeriodSeconds": 0}
-        metadata["finalizers"] = [FOREGROUND]
+        metadata["finalizers"] = [finalizer]
         return self.store.replace(kind, namespace, {**found, "metadata": metadata})
+
+    def orphan(self, kind: Kind, namespace: str, found: Object) -> Object:
+        """Delete an object, and leave what it owns to itself."""
+        marked = self.mark(kind, namespace, found, "orphan")
+        for each in self._owned(REPLICA_SETS, namespace, found):
+            metadata = {key: value for key, value in each["metadata"].items() if key != "ownerReferences"}
+            self.store.replace(REPLICA_SETS, namespace, {**each, "metadata": metadata})
+        self.store.remove(kind, namespace, found["metadata"]["name"])
+        return marked
 
     def _owned(self, kind: Kind, namespace: str, owner: Object) -> list[Object]:
         uid = owner["metadata"]["uid"]

@@ -17,11 +17,11 @@ from tests.runtimes.kubernetes.fake import failures, validation
 from tests.runtimes.kubernetes.fake.controllers import Controllers
 from tests.runtimes.kubernetes.fake.failures import Failure
 from tests.runtimes.kubernetes.fake.fields import Object
-from tests.runtimes.kubernetes.fake.store import DEPLOYMENTS, KINDS, PODS, REPLICA_SETS, Kind, Store
+from tests.runtimes.kubernetes.fake.store import KINDS, PODS, Kind, Store
 from tests.runtimes.kubernetes.fake.watches import Watches, selector
 
 VERSION = "v1.34.9"
-USER = "system:serviceaccount:slipway:slipway"
+ANONYMOUS = "system:anonymous"
 
 # /apis/apps/v1/namespaces/a/deployments/b/scale
 _PATH = re.compile(r"/(?:api|apis/([^/]+))/v1/namespaces/([^/]+)/([^/]+)(?:/([^/]+))?(?:/([^/]+))?")
@@ -49,6 +49,7 @@ class FakeCluster:
         self.store.changed = self.controllers.changed
         self.namespaces: dict[str, str] = {"workloads": "Active"}
         self.token = "good"  # noqa: S105  the fake's own
+        self.user = "system:serviceaccount:slipway:slipway"
         self.forbidden: set[tuple[str, str]] = set()
         """Verb and plural of what may not be done."""
         self.requests: list[tuple[str, str]] = []
@@ -128,8 +129,8 @@ class FakeCluster:
     async def _serve(self, request: Request) -> Response:
         path = request.url.path
         authorization = request.headers.get("Authorization")
-        user = USER if authorization == f"Bearer {self.token}" else "system:anonymous"
-        if authorization is not None and user != USER:
+        user = self.user if authorization == f"Bearer {self.token}" else ANONYMOUS
+        if authorization is not None and user == ANONYMOUS:
             raise Failure(401, "Unauthorized")
         if path == "/version":
             return JSONResponse({"major": "1", "minor": "34", "gitVersion": VERSION})
@@ -153,7 +154,7 @@ class FakeCluster:
 
     def _authorize(self, call: "_Call") -> None:
         plural = call.kind.plural + (f"/{call.subresource}" if call.subresource else "")
-        if call.user != USER or (call.verb, plural) in self.forbidden:
+        if call.user == ANONYMOUS or (call.verb, plural) in self.forbidden:
             resource = dataclasses.replace(call.kind, plural=plural) if call.subresource else call.kind
             failure = failures.forbidden(resource, call.name, call.verb, call.namespace, call.user)
             failure.body["message"] = failure.body["message"].replace(
@@ -188,7 +189,7 @@ class FakeCluster:
 
     def _namespace(self, name: str) -> Response:
         if ("get", "namespaces") in self.forbidden:
-            raise failures.forbidden(_NAMESPACES, name, "get", name, USER)
+            raise failures.forbidden(_NAMESPACES, name, "get", name, self.user)
         if name not in self.namespaces:
             raise failures.not_found(_NAMESPACES, name)
         return JSONResponse(
@@ -332,15 +333,11 @@ class FakeCluster:
             return self.store.get(kind, namespace, name)
         if options.get("propagationPolicy") == "Foreground":
             return self.controllers.mark(kind, namespace, found)
-        if options.get("propagationPolicy") == "Orphan" and kind is DEPLOYMENTS:
-            for each in self.store.all(REPLICA_SETS, namespace):
-                references = each["metadata"].get("ownerReferences", ())
-                if any(reference["uid"] == found["metadata"]["uid"] for reference in references):
-                    rest = {key: value for key, value in each["metadata"].items() if key != "ownerReferences"}
-                    self.store.replace(REPLICA_SETS, namespace, {**each, "metadata": rest})
+        if options.get("propagationPolicy") == "Orphan":
+            return self.controllers.orphan(kind, namespace, found)
         removed = self.store.remove(kind, namespace, name)
         if kind.kind == "Service":
-            return removed
+            return {**removed, "metadata": {**removed["metadata"], "resourceVersion": str(self.store.version)}}
         details = {**failures.named(kind, name), "uid": found["metadata"]["uid"]}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 

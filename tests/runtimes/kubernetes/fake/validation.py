@@ -85,7 +85,7 @@ def _causes(kind: Kind, before: Object | None, after: Object) -> Iterator[Cause]
             if not 0 < port["port"] < 65536:
                 yield _invalid(f"spec.ports[{index}].port", str(port["port"]), "must be between 1 and 65535, inclusive")
     if kind.kind == "Secret":
-        for key in after.get("data") or ():
+        for key in {**(after.get("data") or {}), **(after.get("stringData") or {})}:
             if not re.fullmatch(r"[-._a-zA-Z0-9]+", key):
                 words = (
                     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
@@ -116,10 +116,17 @@ def _container(where: str, container: Object) -> Iterator[Cause]:
         yield _invalid(f"{where}.name", json.dumps(container["name"]), _LABEL_WORDS)
     if not container.get("image"):
         yield "FieldValueRequired", "Required value", f"{where}.image"
+    for number, port in enumerate(container.get("ports", ())):
+        if not port.get("containerPort"):
+            yield "FieldValueRequired", "Required value", f"{where}.ports[{number}].containerPort"
     for number, variable in enumerate(container.get("env", ())):
         if "=" in variable["name"] or not variable["name"].isascii():
             yield _invalid(f"{where}.env[{number}].name", json.dumps(variable["name"]), _VARIABLE_WORDS)
-    port = container.get("readinessProbe", {}).get("httpGet", {}).get("port", 1)
+    probe = container.get("readinessProbe", {})
+    if probe.get("periodSeconds", 1) < 0:
+        told = "must be greater than or equal to 0"
+        yield _invalid(f"{where}.readinessProbe.periodSeconds", str(probe["periodSeconds"]), told)
+    port = probe.get("httpGet", {}).get("port", 1)
     if isinstance(port, int) and not 0 < port < 65536:
         told = "must be between 1 and 65535, inclusive"
         yield _invalid(f"{where}.readinessProbe.httpGet.port", str(port), told)
