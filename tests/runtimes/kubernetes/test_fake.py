@@ -144,3 +144,86 @@ async def test_it_answers_the_same_in_the_course_of_a_life(
         if "while it is being deleted" in (each["note"] or ""):  # so soon that no pod was marked yet
             del expected["status"], found["status"], expected["conditions"], found["conditions"]
         assert found == expected, each["note"] or each["request"]["path"]
+
+
+WATCHES = recordings.read("watches")
+
+
+async def events(client: httpx.AsyncClient, name: str, **query: str) -> list[dict[str, Any]]:
+    """What a watch tells within a second that a recording begins with."""
+    [opened] = [each["open"] for each in WATCHES if each["name"] == name and "open" in each]
+    answer = await client.get(opened["path"], params={**opened["query"], "timeoutSeconds": "1", **query})
+    assert answer.status_code == opened["status"]
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def recorded(name: str) -> list[dict[str, Any]]:
+    return [each for each in WATCHES if each["name"] == name and "type" in each]
+
+
+async def test_an_expired_watch_is_a_good_answer_with_one_error_in_it(
+    fake: FakeCluster, client: httpx.AsyncClient
+) -> None:
+    fake.store.oldest = 788
+    [told] = await events(client, "rv-1-expired-pods")
+    [expected] = recorded("rv-1-expired-pods")
+    assert told == {"type": expected["type"], "object": expected["object"]}
+
+
+async def test_what_leaves_the_selector_is_told_as_deleted(fake: FakeCluster, client: httpx.AsyncClient) -> None:
+    fake.namespaces["t-16-list-watch"] = "Active"
+    path = "/api/v1/namespaces/t-16-list-watch/configmaps"
+    labels = {"app.kubernetes.io/managed-by": "slipway"}
+    for name in ("c0", "c1", "c2"):
+        await client.post(path, json={"metadata": {"name": name, "labels": labels}, "data": {"v": "1"}})
+    version = str(fake.store.version)
+
+    async def merge(name: str, changes: dict[str, Any]) -> None:
+        headers = {"Content-Type": "application/merge-patch+json"}
+        assert (await client.patch(f"{path}/{name}", content=json.dumps(changes), headers=headers)).is_success
+
+    await merge("c0", {"data": {"v": "2"}})
+    await merge("c1", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "another"}}})
+    await merge("c1", {"metadata": {"labels": labels}})
+    await client.delete(f"{path}/c2")
+    told = await events(client, "label-change-is-deleted", resourceVersion=version)
+
+    def shape(each: dict[str, Any]) -> tuple[Any, ...]:
+        found = each["object"]
+        return each["type"], found["metadata"]["name"], found["metadata"]["labels"], found["data"]
+
+    expected = recorded("label-change-is-deleted")
+    assert [shape(each) for each in told if each["type"] != "BOOKMARK"] == [shape(each) for each in expected]
+    versions = [int(each["object"]["metadata"]["resourceVersion"]) for each in told]
+    assert versions == sorted(versions)
+
+
+async def test_a_watch_from_the_future_is_silent_and_any_other_ends_with_a_bookmark(
+    fake: FakeCluster, client: httpx.AsyncClient
+) -> None:
+    query = {"watch": "true", "timeoutSeconds": "1", "resourceVersion": "99999999"}
+    path = "/api/v1/namespaces/workloads/pods"
+    assert (await client.get(path, params=query)).text == ""
+    now = str(fake.store.version)
+    [bookmark] = (await client.get(path, params={**query, "resourceVersion": now})).text.splitlines()
+    assert json.loads(bookmark) == {
+        "type": "BOOKMARK",
+        "object": {"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": now}},
+    }
+
+
+async def test_a_list_has_pages(fake: FakeCluster, client: httpx.AsyncClient) -> None:
+    """All of one version; a page of one that is not kept any more is 410."""
+    path = "/api/v1/namespaces/workloads/configmaps"
+    for number in range(5):
+        await client.post(path, json={"metadata": {"name": f"c{number}"}})
+    first = (await client.get(path, params={"limit": "2"})).json()
+    assert [each["metadata"]["name"] for each in first["items"]] == ["c0", "c1"]
+    assert all(each.keys() & {"kind", "apiVersion"} == set() for each in first["items"])
+    rest = (await client.get(path, params={"limit": "9", "continue": first["metadata"]["continue"]})).json()
+    assert [each["metadata"]["name"] for each in rest["items"]] == ["c2", "c3", "c4"]
+    assert "continue" not in rest["metadata"]
+    assert rest["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    await client.delete(f"{path}/c4")
+    fake.compact()
+    assert (await client.get(path, params={"continue": first["metadata"]["continue"]})).status_code == 410

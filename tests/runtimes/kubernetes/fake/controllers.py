@@ -235,7 +235,7 @@ class Controllers:
         elif not pod["status"].get("containerStatuses"):
             self.set_pod(namespace, name, running, ready=True)
 
-    def set_pod(self, namespace: str, name: str, state: Any, *, ready: bool = False, phase: str = "Running") -> None:
+    def set_pod(self, namespace: str, name: str, state: Any, *, ready: bool = False) -> None:
         """Set the state of all containers of a pod, as `running()` or `waiting(…)` make it."""
         pod = copy.deepcopy(self.store.get(PODS, namespace, name))
         known = {each["name"]: each for each in pod["status"].get("containerStatuses", ())}
@@ -250,7 +250,7 @@ class Controllers:
             {"type": "Ready", "status": flag, **reason},
             {"type": "ContainersReady", "status": flag, **reason},
         ]
-        pod["status"] = {"phase": phase, "conditions": conditions, "containerStatuses": statuses}
+        pod["status"] = {"phase": "Running", "conditions": conditions, "containerStatuses": statuses}
         self.store.replace(PODS, namespace, pod)
 
     # The garbage collector

@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.runtimes.kubernetes.fake import failures, validation
+from tests.runtimes.kubernetes.fake import controllers, failures, validation
 from tests.runtimes.kubernetes.fake.controllers import Controllers
 from tests.runtimes.kubernetes.fake.failures import Failure
 from tests.runtimes.kubernetes.fake.fields import Object
@@ -98,9 +98,37 @@ class FakeCluster:
             each for each in self.store.all(PODS, "workloads") if wanted.items() <= each["metadata"]["labels"].items()
         ]
 
-    def settle(self) -> None:
-        """Let the controllers act on what a test did to the store."""
+    def pod_ready(self, *pods: Object) -> None:
+        """These pods run and are ready."""
+        self._set_pods(pods, controllers.running, ready=True)
+
+    def pod_unready(self, *pods: Object) -> None:
+        """These pods run, and are not ready."""
+        self._set_pods(pods, controllers.running)
+
+    def pod_waits(self, *pods: Object, reason: str, message: str | None = None) -> None:
+        """The containers of these pods wait for something."""
+        self._set_pods(pods, controllers.waiting(reason, message))
+
+    def pod_crashed(self, *pods: Object, code: int, reason: str = "Error") -> None:
+        """The containers of these pods have ended."""
+        self._set_pods(pods, controllers.terminated(code, reason))
+
+    def pod_gone(self, *pods: Object) -> None:
+        """These pods, which were deleted, have ended."""
+        for pod in pods:
+            self.store.remove(PODS, "workloads", pod["metadata"]["name"])
         self.controllers.settle()
+
+    def _set_pods(self, pods: Sequence[Object], state: Any, *, ready: bool = False) -> None:
+        for pod in pods:
+            self.controllers.set_pod("workloads", pod["metadata"]["name"], state, ready=ready)
+        self.controllers.settle()
+
+    def objects(self, kind: str) -> list[Object]:
+        """All objects of a kind in "workloads"."""
+        found = next(each for each in KINDS.values() if each.kind == kind)
+        return self.store.all(found, "workloads")
 
     # The server
 

@@ -105,13 +105,13 @@ def selector(text: str | None) -> Callable[[Object], bool]:
 
 
 def _event(change: Change, matches: Callable[[Object], bool]) -> Object | None:
-    """A change as a watch with a selector tells it: one that leaves the selector is a deletion."""
+    """A change as a watch with a selector tells it: one that leaves the selector is a deletion, of what it was."""
     before = change.before is not None and matches(change.before)
     after = change.after is not None and matches(change.after)
     if not before and not after:
         return None
     kind = "MODIFIED" if before and after else "ADDED" if after else "DELETED"
-    found = copy.deepcopy(change.after or change.before or {})
+    found = copy.deepcopy((change.after if after else change.before) or {})
     found["metadata"]["resourceVersion"] = str(change.version)
     return {"type": kind, "object": found}
 
