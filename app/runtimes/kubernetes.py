@@ -51,7 +51,6 @@ RegistryCredentials = Callable[[str], tuple[str, str] | None]
 
 # So long after a watch broke what was seen by it still counts.
 PATIENCE_SECONDS = 10.0
-FIRST_LIST_SECONDS = 5.0
 RIGHTS_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
@@ -79,7 +78,8 @@ class KubernetesRuntime:
     ) -> None:
         self.cluster = cluster
         self._credentials = credentials
-        self._client = Client(environ, timing or Timing())
+        self._timing = timing or Timing()
+        self._client = Client(environ, self._timing)
         self._changed: Callable[[UUID], None] = lambda _: None
         self._mirrors: Mapping[str, Mirror] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,7 +96,7 @@ class KubernetesRuntime:
         self._mirrors = {each.kind: self._mirror(each) for each in resources}
         self._tasks = [asyncio.create_task(each.run()) for each in self._mirrors.values()]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LIST_SECONDS):
+            async with asyncio.timeout(self._timing.first_list_seconds):
                 await asyncio.gather(*(each.listed.wait() for each in self._mirrors.values()))
 
     async def close(self, *, at_once: bool = False) -> None:  # noqa: ARG002  nothing here ends with the server

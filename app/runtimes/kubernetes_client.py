@@ -101,6 +101,8 @@ class Timing:
     watch_seconds: int = 30
     # One that it does not end is given up.
     watch_grace_seconds: float = 10.0
+    # How long to wait at the start until everything has been listed.
+    first_list_seconds: float = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,13 +193,15 @@ class Client:
             )
         return found
 
-    async def _renew(self) -> bool:
-        """Find the credentials anew, as they may have been replaced; not more often than every few seconds."""
-        asked_at = time.monotonic()
+    async def _renew(self, refused: library.ApiClient) -> bool:
+        """Find the credentials anew, as they may have been replaced; not more often than every few seconds.
+
+        Answers whether there are others than those that were refused.
+        """
         async with self._renewing:
-            if self._renewed_at >= asked_at:
+            if self._api is not refused:
                 return True
-            if time.monotonic() - self._renewed_at < RENEW_AFTER_SECONDS or self._api is None:
+            if time.monotonic() - self._renewed_at < RENEW_AFTER_SECONDS:
                 return False
             api = await self._connect()
             if self._former is not None:
@@ -297,7 +301,7 @@ class Client:
             accept=METADATA_ONLY if resource.metadata_only else "application/json",
             silence_seconds=self.timing.watch_seconds + self.timing.watch_grace_seconds,
         )
-        async with self._send(request) as response:
+        async with self._send(request, self._open_api()) as response:
             yield _events(response)
 
     async def _request(self, request: Request) -> bytes:
@@ -305,26 +309,30 @@ class Client:
         attempts = 0
         while True:
             attempts += 1
+            api = self._open_api()
             try:
-                async with self._send(request) as response:
+                async with self._send(request, api) as response:
                     return await response.read()
             except ApiError as error:
-                if attempts == ATTEMPTS or not await self._may_try_again(error):
+                if attempts == ATTEMPTS or not await self._may_try_again(error, api):
                     raise
 
-    async def _may_try_again(self, error: ApiError) -> bool:
+    async def _may_try_again(self, error: ApiError, api: library.ApiClient) -> bool:
         if error.status == HTTPStatus.UNAUTHORIZED:
-            return await self._renew()
+            return await self._renew(api)
         if error.status not in _BUSY or error.retry_after is None or error.retry_after > RETRY_AFTER_MAXIMUM_SECONDS:
             return False
         await asyncio.sleep(error.retry_after)
         return True
 
-    @contextlib.asynccontextmanager
-    async def _send(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request and its answer, if it is a good one."""
+    def _open_api(self) -> library.ApiClient:
         if self._api is None:
             raise RuntimeUnavailable("The kubernetes runtime is not open.")
+        return self._api
+
+    @contextlib.asynccontextmanager
+    async def _send(self, request: Request, api: library.ApiClient) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request and its answer, if it is a good one."""
         streams = request.silence_seconds is not None
         timeout = aiohttp.ClientTimeout(
             total=None if streams else self.timing.answer_seconds,
@@ -334,7 +342,7 @@ class Client:
         try:
             # Until the head of the answer is there a stream has no longer than anything else.
             async with asyncio.timeout(self.timing.answer_seconds):
-                response: aiohttp.ClientResponse = await self._api.call_api(
+                response: aiohttp.ClientResponse = await api.call_api(
                     request.path,
                     request.method,
                     query_params=list(request.query.items()),

@@ -17,7 +17,9 @@ from tests.runtimes.kubernetes.fake.server import FakeCluster
 
 INSTALLATION = UUID("00000000-0000-4000-8000-000000000001")
 CLUSTER = manifests.Cluster(INSTALLATION, "workloads", timedelta(minutes=10))
-TIMING = Timing(connect_seconds=2.0, answer_seconds=2.0, watch_seconds=2, watch_grace_seconds=0.5)
+TIMING = Timing(
+    connect_seconds=2.0, answer_seconds=2.0, watch_seconds=2, watch_grace_seconds=0.5, first_list_seconds=0.5
+)
 
 Open = Callable[..., Awaitable[KubernetesRuntime]]
 

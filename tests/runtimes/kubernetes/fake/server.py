@@ -142,6 +142,7 @@ class FakeCluster:
                     self.faults.remove(fault)
                 if fault.after:
                     await self._serve(request)
+                    self.controllers.settle()
                 if fault.status is None:
                     await self._ended.wait()
                 content = fault.body if fault.body is not None else Failure(fault.status or 500, "a fault").body

@@ -20,7 +20,8 @@ class Watches:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.are_silent = False
-        """Whether nothing is told any more, as when a network forgets a connection."""
+        """Whether nothing is told any more; a stream still ends in its time."""
+        self.never_end = False
         self.bookmark_seconds = 60.0
         self._cuts: set[asyncio.Event] = set()
 
@@ -64,7 +65,7 @@ class Watches:
         bookmarks = [now() + self.bookmark_seconds, end - seconds / 10]
         if version > self.store.version:  # silent until that version is there
             bookmarks = []
-        while now() < end and not cut.is_set():
+        while (now() < end or self.never_end) and not cut.is_set():
             arrived = self.store.arrival()
             if not self.are_silent:
                 for change in self.store.since(version, kind, namespace):
