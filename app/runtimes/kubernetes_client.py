@@ -186,7 +186,8 @@ class Client:
             await config.load_kube_config(path, client_configuration=found, persist_config=False)
         elif _in_cluster(self._environ):
             load: Callable[..., None] = config.load_incluster_config
-            load(found, environ=dict(self._environ))
+            files = {"token_filename": SERVICE_ACCOUNT / "token", "cert_filename": SERVICE_ACCOUNT / "ca.crt"}
+            load(found, environ=dict(self._environ), **{name: str(path) for name, path in files.items()})
         else:
             raise RuntimeUnavailable(
                 "No Kubernetes cluster is configured: set KUBECONFIG, or run Slipway in a pod with a service account."
@@ -218,7 +219,7 @@ class Client:
             ApiError: the server says no.
             RuntimeUnavailable: it can't be asked.
         """
-        return orjson.loads(await self._request(Request("GET", path, query or {})))
+        return await self._ask(Request("GET", path, query or {}))
 
     async def read(self, path: str, query: Mapping[str, str]) -> bytes:
         """What stands at a path that does not answer with JSON; errors as for `get`."""
@@ -226,7 +227,7 @@ class Client:
 
     async def create(self, path: str, body: Object) -> Any:
         """Create an object, and answer it; errors as for `get`."""
-        return orjson.loads(await self._request(Request("POST", path, body=body)))
+        return await self._ask(Request("POST", path, body=body))
 
     async def apply(self, resource: Resource, namespace: str, body: Object) -> Object:
         """Make an object what is given, and keep what others added to it; errors as for `get`.
@@ -235,14 +236,14 @@ class Client:
         """
         path = resource.path(namespace, body["metadata"]["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        applied: Object = orjson.loads(await self._request(Request("PATCH", path, query, body, APPLY)))
+        applied: Object = await self._ask(Request("PATCH", path, query, body, APPLY))
         return applied
 
     async def merge(self, resource: Resource, namespace: str, name: str, changes: Object) -> Object:
         """Change some fields of an object; as `apply`."""
         query = {"fieldManager": FIELD_MANAGER}
         request = Request("PATCH", resource.path(namespace, name), query, changes, MERGE)
-        changed: Object = orjson.loads(await self._request(request))
+        changed: Object = await self._ask(request)
         return changed
 
     async def delete(
@@ -256,7 +257,7 @@ class Client:
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         try:
-            deleted: Object = orjson.loads(await self._request(Request("DELETE", path, query or {}, options)))
+            deleted: Object = await self._ask(Request("DELETE", path, query or {}, options))
         except ApiError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -269,7 +270,7 @@ class Client:
         accept = METADATA_ONLY_LIST if resource.metadata_only else "application/json"
         items: list[Object] = []
         for _ in range(PAGES_MAXIMUM):
-            found = orjson.loads(await self._request(Request("GET", resource.path(namespace), query, accept=accept)))
+            found = await self._ask(Request("GET", resource.path(namespace), query, accept=accept))
             items += found.get("items") or []
             following = found["metadata"].get("continue")
             if not following:
@@ -303,6 +304,15 @@ class Client:
         )
         async with self._send(request, self._open_api()) as response:
             yield _events(response)
+
+    async def _ask(self, request: Request) -> Any:
+        content = await self._request(request)
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise Unreachable(
+                "What answers at the address of the Kubernetes API server is none; a proxy may be in between."
+            ) from error
 
     async def _request(self, request: Request) -> bytes:
         """Send a request; again where the server is busy and asks for it, or where credentials have been replaced."""

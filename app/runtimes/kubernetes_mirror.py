@@ -85,8 +85,8 @@ class Mirror:
 
     def _fails(self, error: Exception) -> float:
         """Note a failure. Answers how long to wait before the next attempt, in seconds."""
-        self._failures += 1
         pause = min(FIRST_PAUSE_SECONDS * (1 << min(self._failures, 10)), LONGEST_PAUSE_SECONDS)
+        self._failures += 1
         if isinstance(error, ApiError) and error.status == HTTPStatus.GONE:
             return 0.0 if self._failures == 1 else pause
         if self.failure is None:

@@ -1,5 +1,6 @@
 """The fake cluster on loopback, and runtimes that use it. tests/runtimes/conftest.py offers them to all tests there."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -24,21 +25,32 @@ TIMING = Timing(
 Open = Callable[..., Awaitable[KubernetesRuntime]]
 
 
-@pytest.fixture
-async def fake_cluster() -> AsyncIterator[FakeCluster]:
+@contextlib.asynccontextmanager
+async def served(fake: FakeCluster, **settings: Any) -> AsyncIterator[FakeCluster]:
     """A fake cluster that listens on loopback."""
-    fake = FakeCluster()
-    config = uvicorn.Config(fake.app, host="127.0.0.1", port=0, access_log=False, log_config=None, lifespan="off")
+    config = uvicorn.Config(
+        fake.app, host="127.0.0.1", port=0, access_log=False, log_config=None, lifespan="off", **settings
+    )
     config.load()
     server = uvicorn.Server(config)
     # Without uvicorn's main loop, which looks ten times a second whether it should end.
     server.lifespan = config.lifespan_class(config)
     await server.startup()
-    fake.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield fake
-    fake.end()
-    server.force_exit = True
-    await server.shutdown()
+    scheme = "https" if config.is_ssl else "http"
+    fake.url = f"{scheme}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield fake
+    finally:
+        fake.end()
+        server.force_exit = True
+        await server.shutdown()
+
+
+@pytest.fixture
+async def fake_cluster() -> AsyncIterator[FakeCluster]:
+    """A fake cluster."""
+    async with served(FakeCluster()) as fake:
+        yield fake
 
 
 @pytest.fixture

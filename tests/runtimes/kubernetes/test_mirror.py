@@ -102,7 +102,7 @@ async def test_a_list_and_then_what_happens(fake_cluster: FakeCluster, start: St
     await until(lambda: told.count("a") == 2, "it is changed")
     fake_cluster.store.remove(store.PODS, "workloads", "b")
     await until(lambda: set(mirror.workloads) == {"w"}, "it is gone")
-    assert told == ["a", "b", "c", "a", "b"]
+    assert (set(told[:2]), told[2:]) == ({"a", "b"}, ["c", "a", "b"])
 
 
 async def test_a_long_list_comes_in_pages(fake_cluster: FakeCluster, start: Start) -> None:
