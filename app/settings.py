@@ -33,6 +33,7 @@ _IMAGE_PATTERNS_MAXIMUM = 100
 _ENCRYPTION_KEY_BYTES = 32  # AES-256
 _REGISTRY_CREDENTIALS_MAXIMUM_BYTES = 2**20
 _SHOWN_CHARACTERS = 100
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123
 
 _SECRET = frozenset(
     {
@@ -94,6 +95,17 @@ def _duration(value: object) -> object:
     if isinstance(value, str) and not value.startswith("P"):  # pydantic would take 600 and 00:10:00 as well
         raise ValueError
     return value
+
+
+def _written_as(pattern: str) -> pydantic.AfterValidator:
+    """A check that the whole of a text is as the pattern says."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError
+        return value
+
+    return pydantic.AfterValidator(check)
 
 
 def _patterns(value: object) -> object:
@@ -232,6 +244,26 @@ class Settings(pydantic_settings.BaseSettings):
         validation_alias="SLIPWAY_REGISTRY_CA",
         description="the path of a PEM file with certificates of authorities, trusted beside the system's",
     )
+    kubernetes_namespace: Annotated[str, _written_as(_LABEL)] = pydantic.Field(
+        default="slipway-workloads",
+        validation_alias="SLIPWAY_KUBERNETES_NAMESPACE",
+        description="the name of a namespace, up to 63 lowercase letters, digits and '-'",
+    )
+    kubernetes_domain: Annotated[str, _written_as(rf"(?=.{{1,222}}$){_LABEL}(\.{_LABEL})+")] | None = pydantic.Field(
+        default=None,  # 253 characters of a host, less the name of a workload and a dot
+        validation_alias="SLIPWAY_KUBERNETES_DOMAIN",
+        description="a domain below which every workload gets a host of its own, such as apps.example.com",
+    )
+    kubernetes_ingress_class: Annotated[str, _written_as(rf"{_LABEL}(\.{_LABEL})*")] | None = pydantic.Field(
+        default=None,
+        validation_alias="SLIPWAY_KUBERNETES_INGRESS_CLASS",
+        description="the name of an IngressClass, such as nginx",
+    )
+    kubernetes_gateway: Annotated[str, _written_as(rf"{_LABEL}/{_LABEL}(\.{_LABEL})*")] | None = pydantic.Field(
+        default=None,
+        validation_alias="SLIPWAY_KUBERNETES_GATEWAY",
+        description="the namespace and the name of a Gateway, such as infrastructure/public",
+    )
     replicas_max: Annotated[int, pydantic.Field(ge=1, le=REPLICAS_MAXIMUM)] = pydantic.Field(
         default=REPLICAS_MAXIMUM,
         validation_alias="SLIPWAY_REPLICAS_MAX",
@@ -252,6 +284,21 @@ class Settings(pydantic_settings.BaseSettings):
             raise ValueError(
                 f"SLIPWAY_HOST is {self.host!r}, beyond this machine, for whose callers the runtime `process` would "
                 "start any program here: set SLIPWAY_RUNTIME=process to allow that, or SLIPWAY_HOST=127.0.0.1."
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _one_way_into_the_cluster(self) -> Self:
+        ways = {
+            "SLIPWAY_KUBERNETES_INGRESS_CLASS": self.kubernetes_ingress_class,
+            "SLIPWAY_KUBERNETES_GATEWAY": self.kubernetes_gateway,
+        }
+        asked_for = [name for name, value in ways.items() if value is not None]
+        if len(asked_for) > 1:
+            raise ValueError(f"{' and '.join(asked_for)} are two ways to workloads: leave one of them out.")
+        if asked_for and self.kubernetes_domain is None:
+            raise ValueError(
+                f"{asked_for[0]} takes a domain for the hosts of workloads: set SLIPWAY_KUBERNETES_DOMAIN."
             )
         return self
 

@@ -55,6 +55,10 @@ def test_the_defaults(bare_environment: Path) -> None:
         "image_pinning": "prefer",
         "registry_credentials": None,
         "registry_ca": None,
+        "kubernetes_namespace": "slipway-workloads",
+        "kubernetes_domain": None,
+        "kubernetes_ingress_class": None,
+        "kubernetes_gateway": None,
         "replicas_max": 100,
         "configured_public_url": None,
         "log_format": "console",
@@ -77,6 +81,9 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "SLIPWAY_IMAGE_PINNING": "require",
         "SLIPWAY_REGISTRY_CREDENTIALS": DOCKER_CONFIG,
         "SLIPWAY_REGISTRY_CA": authority.name,
+        "SLIPWAY_KUBERNETES_NAMESPACE": "tenants",
+        "SLIPWAY_KUBERNETES_DOMAIN": "apps.example.com",
+        "SLIPWAY_KUBERNETES_GATEWAY": "infrastructure/public.example",
         "SLIPWAY_REPLICAS_MAX": "5",
         "SLIPWAY_PUBLIC_URL": "https://slipway.example/",
         "SLIPWAY_LOG_FORMAT": "json",
@@ -98,6 +105,10 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "image_pinning": "require",
         "registry_credentials": pydantic.SecretStr(DOCKER_CONFIG),
         "registry_ca": authority,
+        "kubernetes_namespace": "tenants",
+        "kubernetes_domain": "apps.example.com",
+        "kubernetes_ingress_class": None,
+        "kubernetes_gateway": "infrastructure/public.example",
         "replicas_max": 5,
         "configured_public_url": "https://slipway.example",
         "log_format": "json",
@@ -146,6 +157,31 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("SLIPWAY_REPLICAS_MAX", "0", "a number from 1 to 100"),
         ("SLIPWAY_REPLICAS_MAX", "101", "a number from 1 to 100"),
         ("SLIPWAY_LOG_FORMAT", "xml", "console or json"),
+        *(
+            (
+                "SLIPWAY_KUBERNETES_NAMESPACE",
+                value,
+                "the name of a namespace, up to 63 lowercase letters, digits and '-'",
+            )
+            for value in ("Tenants", "a.b", "-a", "a" * 64)
+        ),
+        *(
+            (
+                "SLIPWAY_KUBERNETES_DOMAIN",
+                value,
+                "a domain below which every workload gets a host of its own, such as apps.example.com",
+            )
+            for value in ("example", "https://apps.example.com", "apps..com", "a.b\n", f"{'a' * 64}.com")
+        ),
+        ("SLIPWAY_KUBERNETES_INGRESS_CLASS", "NGINX", "the name of an IngressClass, such as nginx"),
+        *(
+            (
+                "SLIPWAY_KUBERNETES_GATEWAY",
+                value,
+                "the namespace and the name of a Gateway, such as infrastructure/public",
+            )
+            for value in ("public", "infrastructure/", "a/b/c")
+        ),
         ("SLIPWAY_IMAGE_PINNING", "required", "prefer, require or off"),
         *(
             (
@@ -248,6 +284,18 @@ def test_an_unknown_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch,
 def test_a_variable_like_no_other_is_answered_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, SLIPWAY_XYZZY="9000").startswith(
         "SLIPWAY_XYZZY is not a setting of Slipway: there are SLIPWAY_HOST, SLIPWAY_PORT, SLIPWAY_DATA_DIR, "
+    )
+
+
+def test_there_is_one_way_into_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(monkeypatch, SLIPWAY_KUBERNETES_INGRESS_CLASS="nginx") == (
+        "SLIPWAY_KUBERNETES_INGRESS_CLASS takes a domain for the hosts of workloads: set SLIPWAY_KUBERNETES_DOMAIN."
+    )
+    monkeypatch.setenv("SLIPWAY_KUBERNETES_DOMAIN", "apps.example.com")
+    assert settings.load().kubernetes_ingress_class == "nginx"
+    assert refusal(monkeypatch, SLIPWAY_KUBERNETES_GATEWAY="infrastructure/public") == (
+        "SLIPWAY_KUBERNETES_INGRESS_CLASS and SLIPWAY_KUBERNETES_GATEWAY are two ways to workloads: leave one of them "
+        "out."
     )
 
 

@@ -20,9 +20,7 @@ from app.domain.wanted import WantedContainer, WantedLaunch
 Manifest = dict[str, Any]
 
 Credentials = Mapping[str, tuple[str, str]]
-"""User and password by the host of a registry, for those that are needed."""
-
-DOCKER_HUB = "docker.io"
+"""Username and password of the registries that need them, by the name that image references have for each."""
 
 SECRET_PLACEHOLDER = "<secret>"  # noqa: S105  it stands where a secret would
 
@@ -45,7 +43,6 @@ _PROBES = {
     ProbeKind.READINESS: "readinessProbe",
     ProbeKind.LIVENESS: "livenessProbe",
 }
-_DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 
 
@@ -142,13 +139,6 @@ def rollout(
     return [_secret(cluster, workload_id, launch.number, secrets), deployment] if secrets else [deployment]
 
 
-def registry_of(image: str) -> str:
-    """The host of an image's registry, as a reference names it; "docker.io" where it names none."""
-    reference = references.parse(image)
-    host = None if isinstance(reference, str) else reference.host
-    return DOCKER_HUB if host is None or host in _DOCKER_HUB_NAMES else host
-
-
 def _labels(cluster: Cluster, workload_id: UUID) -> dict[str, str]:
     return {
         MANAGED_BY_LABEL: MANAGER,
@@ -210,7 +200,7 @@ def _route(cluster: Cluster, workload_id: UUID) -> Manifest:
 
 def _registries(cluster: Cluster, workload_id: UUID, credentials: Credentials) -> Manifest:
     auths = {
-        _DOCKER_HUB_KEY if host == DOCKER_HUB else host: {"username": user, "password": password}
+        _DOCKER_HUB_KEY if host == references.DOCKER_HUB else host: {"username": user, "password": password}
         for host, (user, password) in credentials.items()
     }
     return {

@@ -21,7 +21,7 @@ from uuid import UUID
 
 import structlog
 
-from app.domain import ids, manifests
+from app.domain import ids, manifests, references
 from app.domain.logs import LogLine, LogQuery
 from app.domain.observations import Observation, Refusal, Rollout
 from app.domain.specification import Specification
@@ -47,7 +47,7 @@ from app.runtimes.kubernetes_client import (
 from app.runtimes.kubernetes_mirror import Mirror, workload_of
 
 RegistryCredentials = Callable[[str], tuple[str, str] | None]
-"""User and password for a registry, by its host ("docker.io", "registry.example:5000"), if there are any."""
+"""Username and password for a registry, as image references name it ("docker.io", "registry.example:5000"), if any."""
 
 # So long after a watch broke what was seen by it still counts.
 PATIENCE_SECONDS = 10.0
@@ -249,8 +249,7 @@ class KubernetesRuntime:
         present = await self._find(name)
         if present is not None and kubernetes_status.is_going(present):
             return  # what is asked of it now would go with it
-        hosts = {manifests.registry_of(each.image) for launch in workload.launches for each in launch.containers}
-        credentials = {host: known for host in sorted(hosts) if (known := self._credentials(host)) is not None}
+        credentials = self._credentials_for(workload)
         for manifest in manifests.surroundings(self.cluster, workload.id, wanted, credentials):
             await self._put(manifest)
         version = {} if present is None else {"resourceVersion": present["metadata"]["resourceVersion"]}
@@ -264,6 +263,12 @@ class KubernetesRuntime:
                 await self._put(secret)
             deployment["metadata"] |= version
             await self._put(deployment)
+
+    def _credentials_for(self, workload: WantedWorkload) -> manifests.Credentials:
+        images = {each.image for launch in workload.launches for each in launch.containers}
+        parsed = [references.parse(image) for image in images]
+        registries = sorted({each.registry for each in parsed if not isinstance(each, str)})
+        return {each: known for each in registries if (known := self._credentials(each)) is not None}
 
     async def _find(self, name: str) -> Object | None:
         """The Deployment as it is now: what is mirrored may be behind."""

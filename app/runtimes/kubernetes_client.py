@@ -1,6 +1,6 @@
 """The connection to a Kubernetes API server: requests, lists and watches, and what goes wrong with them.
 
-kubernetes_asyncio finds the server and the credentials (docs/decisions/009-kubernetes-asyncio.md says why it). Of the
+kubernetes_asyncio finds the server and the credentials (docs/decisions/009-kubernetes-asyncio.md says why). Of the
 rest of it only the call that sends one request is used: objects are plain values here, and what its helpers for lists
 and watches swallow (410, bookmarks, errors in a stream) has to be seen.
 """

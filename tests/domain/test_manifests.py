@@ -277,21 +277,6 @@ def test_credentials_of_registries_go_with_the_workload() -> None:
     assert "slipway.dev/launch" not in secret["metadata"]["labels"]
 
 
-@pytest.mark.parametrize(
-    ("image", "host"),
-    [
-        ("python:3.13", "docker.io"),
-        ("team/app", "docker.io"),
-        ("docker.io/library/python", "docker.io"),
-        ("index.docker.io/library/python", "docker.io"),
-        ("registry.example:5000/app@sha256:" + "a" * 64, "registry.example:5000"),
-        ("localhost/app", "localhost"),
-    ],
-)
-def test_the_registry_of_an_image(image: str, host: str) -> None:
-    assert manifests.registry_of(image) == host
-
-
 def test_a_launch_without_secrets_has_no_secret() -> None:
     plain = WantedLaunch(1, (dataclasses.replace(MAIN, secret_names=frozenset()),), 1, {})
     assert [each["kind"] for each in manifests.kubernetes(CLUSTER, WORKLOAD_ID, plain)] == ["Service", "Deployment"]
