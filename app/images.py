@@ -37,7 +37,8 @@ MANIFEST_MAXIMUM_BYTES = 4 * 2**20  # what the specification asks registries to 
 TOKEN_MAXIMUM_LENGTH = 16_384
 CHALLENGES_MAXIMUM_LENGTH = 8_192
 REDIRECTS_MAXIMUM = 5
-CONCURRENT_MAXIMUM = 8
+CONCURRENT_MAXIMUM = 64  # requests of all that resolve at a time
+CONCURRENT_EACH_MAXIMUM = 8  # of them, those of one `resolve`
 WORDS_MAXIMUM_LENGTH = 200
 
 _DOCKER_HUB_API = "registry-1.docker.io"
@@ -131,15 +132,16 @@ class Resolver:
         self._credentials = credentials
         self._tls = tls_context(ca_file)
         self._timeouts = timeouts or Timeouts()
+        self._gate = asyncio.Semaphore(CONCURRENT_MAXIMUM)
 
     async def resolve(self, images: Collection[str]) -> Resolution:
         """Ask for all of these at once, each once. What a registry does never raises: it is told in `unresolved`."""
-        gate = asyncio.Semaphore(CONCURRENT_MAXIMUM)
+        gate = asyncio.Semaphore(CONCURRENT_EACH_MAXIMUM)
         deadline = asyncio.get_running_loop().time() + self._timeouts.total_seconds
 
         async def answer(image: str) -> str | _Unresolved:
             try:
-                async with asyncio.timeout_at(deadline), gate:
+                async with asyncio.timeout_at(deadline), gate, self._gate:
                     return await self._digest(image)
             except _Unresolved as why:
                 return why
@@ -219,6 +221,8 @@ class _Asking:
 
     async def digest(self, url: httpx.URL) -> str:
         """The digest of the manifest at this address.
+
+        A digest that the registry tells is taken at its word: who pulls by it checks what comes.
 
         Raises:
             _Unresolved: there is none to be had.
@@ -341,6 +345,9 @@ class _Asking:
         who = _origin(url)
         if isinstance(error, httpx.TimeoutException):
             return self._unresolved(f"{who} does not answer. Check the reference, and try again.")
+        if isinstance(error, httpx.ProxyError):
+            reason = _cut(str(error))
+            return self._unresolved(f"the proxy of this server does not lead to {who} ({reason}). Check the reference.")
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 reason = cause.verify_message.rstrip(".")

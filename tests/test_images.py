@@ -553,6 +553,13 @@ class TestStrangers:
                 f"http://{host} does not answer. Check the reference, and try again."
             )
 
+    async def test_a_proxy_that_does_not_lead_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with registry.proxy({}) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy)
+            assert await sentence("registry.example/app") == (
+                "the proxy of this server does not lead to https://registry.example (502 Said). Check the reference."
+            )
+
 
 class TestRedirects:
     async def test_they_are_followed_on_this_machine(self) -> None:
@@ -618,6 +625,13 @@ class TestBounds:
             assert list(resolution.unresolved) == asked[:20]
             assert sorted(stub.asked) == sorted(f"HEAD /v2/app/manifests/{number}" for number in range(20))
             assert stub.most_connections == 8
+
+    async def test_and_sixty_four_for_all_who_ask(self) -> None:
+        resolver = images.Resolver(credentials(), timeouts=images.Timeouts(5, 0.2, 5))
+        async with registry.stub(always(b""), hangs=True) as stub:
+            asked = [[f"{stub.host}/app:{caller}-{number}" for number in range(8)] for caller in range(10)]
+            await asyncio.gather(*map(resolver.resolve, asked))
+            assert (len(stub.requests), stub.most_connections) == (80, 64)
 
     async def test_dead_registries_cost_no_more_than_the_time_for_all(self) -> None:
         async with registry.stub(always(b""), hangs=True) as stub:

@@ -125,7 +125,8 @@ class Container(Node):
     description: str = column(tables.ContainerRow.description, "What it does.")
     image_uri: str = column(tables.ContainerRow.image_uri, "The image, as written.")
     image_digest: str | None = column(
-        tables.ContainerRow.image_digest, "Resolved when the artifact was locked; what workloads run."
+        tables.ContainerRow.image_digest,
+        "Resolved when the artifact was locked; what workloads run. Null where no registry told it.",
     )
     port: int | None = column(tables.ContainerRow.port, "The port that it listens on.")
     primary: bool = column(tables.ContainerRow.primary, "Whether it gets the traffic: exactly one of a group does.")

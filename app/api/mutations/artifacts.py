@@ -85,7 +85,10 @@ class ArtifactMutations:
             workload=await spoken(info, tables.WorkloadRow, workload_id),
         )
 
-    @strawberry.mutation(description="Freeze a draft into the next version of its repository. There is no unlocking.")
+    @strawberry.mutation(
+        description="Freeze a draft into the next version of its repository, and pin the digests that its images have "
+        "now. There is no unlocking."
+    )
     async def lock_artifact(self, info: Info, input: Given[inputs.ArtifactInput]) -> LockArtifactResult:
         """See `artifacts.lock`."""
         artifact_id = convert.existing(ARTIFACT, input.artifact_id)
