@@ -35,7 +35,6 @@ MANIFEST_MEDIA_TYPES = (
 )
 MANIFEST_MAXIMUM_BYTES = 4 * 2**20  # what the specification asks registries to accept
 TOKEN_MAXIMUM_LENGTH = 16_384
-CHALLENGES_MAXIMUM_LENGTH = 8_192
 REDIRECTS_MAXIMUM = 5
 CONCURRENT_MAXIMUM = 64  # requests of all that resolve at a time
 CONCURRENT_EACH_MAXIMUM = 8  # of them, those of one `resolve`
@@ -137,11 +136,10 @@ class Resolver:
     async def resolve(self, images: Collection[str]) -> Resolution:
         """Ask for all of these at once, each once. What a registry does never raises: it is told in `unresolved`."""
         gate = asyncio.Semaphore(CONCURRENT_EACH_MAXIMUM)
-        deadline = asyncio.get_running_loop().time() + self._timeouts.total_seconds
 
         async def answer(image: str) -> str | _Unresolved:
             try:
-                async with asyncio.timeout_at(deadline), gate, self._gate:
+                async with asyncio.timeout(self._timeouts.total_seconds), gate, self._gate:
                     return await self._digest(image)
             except _Unresolved as why:
                 return why
@@ -163,15 +161,19 @@ class Resolver:
         if reference.digest is not None:
             return reference.digest
         host = _DOCKER_HUB_API if reference.registry == references.DOCKER_HUB else reference.registry
-        path = f"{host}/v2/{reference.repository}/manifests/{reference.tag or references.DEFAULT_TAG}"
+        try:
+            registry = _address(f"https://{host}/v2/")
+        except ValueError:
+            raise _Unresolved(f"{image!r}: {host!r} is no name of a host. Correct the reference.") from None
+        manifest = registry.join(f"{reference.repository}/manifests/{reference.tag or references.DEFAULT_TAG}")
         timeout = httpx.Timeout(self._timeouts.read_seconds, connect=self._timeouts.connect_seconds)
-        local = _is_loopback(httpx.URL(f"https://{host}"))
+        local = _is_loopback(registry)
         # What is on this machine is not asked through a proxy.
         async with httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=not local) as client:
             asking = _Asking(client, self._credentials, image, reference.registry, local=local)
-            if local and not await asking.speaks_tls(httpx.URL(f"https://{host}/v2/")):
-                return await asking.digest(httpx.URL(f"http://{path}"))
-            return await asking.digest(httpx.URL(f"https://{path}"))
+            if local and not await asking.speaks_tls(registry):
+                manifest = manifest.copy_with(scheme="http")
+            return await asking.digest(manifest)
 
 
 class _Unresolved(Exception):
@@ -259,14 +261,14 @@ class _Asking:
             location = answer.headers.get("location")
             if answer.status not in _REDIRECTS or location is None:
                 return answer
-            url = self._address(location, url)
+            url = self._pointed_to(location, url)
         raise self._unresolved(f"{self.registry} redirects more than {REDIRECTS_MAXIMUM} times. Correct the reference.")
 
-    def _address(self, text: str, base: httpx.URL) -> httpx.URL:
+    def _pointed_to(self, text: str, base: httpx.URL) -> httpx.URL:
         """An address that a registry names, if it may be asked."""
         try:
-            url = base.join(text)
-        except (httpx.InvalidURL, ValueError):
+            url = _address(text, base)
+        except ValueError:
             raise self._unresolved(f"{self.registry} points to what is no address: {_cut(text)!r}.") from None
         if url.scheme == "https" or (url.scheme == "http" and self.local and _is_loopback(url)):
             return url
@@ -279,7 +281,7 @@ class _Asking:
         basic = None if login is None else "Basic " + base64.b64encode(":".join(login).encode()).decode()
         if "bearer" in challenges:
             challenge = challenges["bearer"]
-            realm = self._address(challenge.get("realm", ""), url)
+            realm = self._pointed_to(challenge.get("realm", ""), url)
             for key in ("service", "scope"):
                 realm = realm.copy_set_param(key, challenge[key]) if key in challenge else realm
             return await self._token(realm, basic)
@@ -308,8 +310,9 @@ class _Asking:
                     body += chunk
                     if len(body) > MANIFEST_MAXIMUM_BYTES:
                         raise self._unresolved(f"{_origin(url)} answers with more than {MANIFEST_MAXIMUM_BYTES} bytes.")
-        except (httpx.TransportError, httpx.InvalidURL, ValueError, OverflowError) as error:
-            # ValueError and OverflowError: what stands in the place of a host, or a port, is none.
+        except ValueError:  # httpx looks where a redirect leads, also where it does not follow
+            raise self._unresolved(f"{_origin(url)} points to what is no address.") from None
+        except httpx.TransportError as error:
             raise self._unreachable(error, url) from None
         return _Answer(response.status_code, response.headers, bytes(body))
 
@@ -364,6 +367,21 @@ class _Asking:
         return self._unresolved(f"{who} breaks off: is it a registry of OCI images?")
 
 
+def _address(text: str, base: httpx.URL | None = None) -> httpx.URL:
+    """An address whose host and port can be.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        url = httpx.URL(text) if base is None else base.join(text)
+    except httpx.InvalidURL as error:
+        raise ValueError from error
+    if not url.host or (url.port is not None and not 0 < url.port < 2**16):  # the host is decoded, and may not be one
+        raise ValueError
+    return url
+
+
 def _is_loopback(url: httpx.URL) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(url.host).is_loopback
@@ -384,8 +402,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _challenges(headers: httpx.Headers) -> Iterator[tuple[str, dict[str, str]]]:
     """The schemes of `WWW-Authenticate`, in lower case, with their parameters (RFC 9110, section 11.6.1)."""
     parameters: dict[str, str] = {}
-    text = ", ".join(headers.get_list("www-authenticate"))[:CHALLENGES_MAXIMUM_LENGTH]
-    for found in _CHALLENGE.finditer(text):
+    for found in _CHALLENGE.finditer(", ".join(headers.get_list("www-authenticate"))):
         if found["scheme"]:
             parameters = {}
             yield found["scheme"].lower(), parameters

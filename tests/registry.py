@@ -272,7 +272,6 @@ class Stub:
     host: str = ""
     requests: list[Request] = dataclasses.field(default_factory=list)
     open_connections: int = 0
-    most_connections: int = 0
 
     @property
     def asked(self) -> list[str]:
@@ -282,7 +281,6 @@ class Stub:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.open_connections += 1
-        self.most_connections = max(self.most_connections, self.open_connections)
         try:
             await self._answer(reader, writer)
         finally:
