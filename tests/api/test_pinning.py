@@ -331,7 +331,8 @@ class TestMeanwhile:
             assert pins(await lock(ada, artifact_id)) == [meanwhile.digest("1"), meanwhile.digest("3")]
             assert sorted(meanwhile.tags) == ["1", "2", "3"]
 
-    async def test_not_without_end(self, slipway: Slipway, ada: Client) -> None:
+    @pytest.mark.parametrize("mutation", ["lockArtifact", "deployArtifact"])
+    async def test_not_without_end(self, slipway: Slipway, ada: Client, mutation: str) -> None:
         async def change() -> None:
             container_id = await racing.container_of(slipway, artifact_id)
             uri = f"{image}:{len(meanwhile.tags) + 1}"
@@ -339,7 +340,8 @@ class TestMeanwhile:
 
         async with asking(change, change, change, change) as (meanwhile, image):
             artifact_id = await draft(ada, f"{image}:1")
-            refused = await ada.mutate("lockArtifact", artifactId=artifact_id)
+            refused = await ada.mutate(mutation, artifactId=artifact_id)
+            assert refused["action"] == mutation.removesuffix("Artifact").upper()
             [blocker] = refused["blockers"]
             assert blocker["code"] == "IMAGE_UNRESOLVED"
             assert blocker["message"] == (
