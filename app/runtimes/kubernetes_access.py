@@ -1,6 +1,6 @@
 """Whether a cluster lets Slipway do what it has to: its version, the namespace, the rights.
 
-`deploy/` has a Role with these rights.
+deploy/base/rights.yaml has a Role with these rights.
 """
 
 import asyncio
@@ -45,9 +45,9 @@ async def find_namespace(client: Client, namespace: str) -> None:
         raise ApiError(HTTPStatus.FORBIDDEN, {"reason": "Forbidden", "details": {"causes": causes}})
 
 
-async def missing_rights(client: Client, namespace: str, routes: Resource | None) -> list[str]:
-    """What Slipway may not do of what it has to, such as "patch deployments.apps"; errors as for `Client.get`."""
-    needed = [
+def needed(routes: Resource | None) -> list[tuple[Resource, str, str]]:
+    """All that the runtime does: the kind of object, the part of it if it is one, and the verb."""
+    return [
         *((DEPLOYMENTS, "", verb) for verb in ("get", *_APPLIED)),
         *((resource, "", verb) for resource in (SERVICES, SECRETS) for verb in _APPLIED),
         *((routes, "", verb) for verb in _APPLIED if routes is not None),
@@ -55,7 +55,11 @@ async def missing_rights(client: Client, namespace: str, routes: Resource | None
         (PODS, "log", "get"),
         (REPLICA_SETS, "", "deletecollection"),
     ]
-    answers = await asyncio.gather(*(_may(client, namespace, *each) for each in needed if each[0] is not None))
+
+
+async def missing_rights(client: Client, namespace: str, routes: Resource | None) -> list[str]:
+    """What Slipway may not do of what it has to, such as "patch deployments.apps"; errors as for `Client.get`."""
+    answers = await asyncio.gather(*(_may(client, namespace, *each) for each in needed(routes)))
     return [right for right in answers if right is not None]
 
 
