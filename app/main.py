@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import os
 import resource
 import signal
 import socket
@@ -27,15 +29,16 @@ from app.api import schema
 from app.api.context import Context
 from app.api.loaders import Loaders
 from app.api.logs import Reader
-from app.db import embedded, migrate, reads
+from app.db import embedded, installations, migrate, reads
 from app.db.database import Database
-from app.domain import errors
+from app.domain import errors, manifests
 from app.domain.logs import LogLine, LogQuery
 from app.domain.people import Viewer
 from app.domain.slots import Policy
 from app.domain.traffic import Traffic
 from app.domain.validation import Limits
 from app.reconciler.loop import Reconciler
+from app.runtimes import kubernetes_account
 from app.runtimes.base import Runtime, RuntimeUnavailable
 from app.runtimes.process import ProcessRuntime
 from app.settings import Settings
@@ -129,13 +132,80 @@ def resolver(settings: Settings) -> images.Resolver | None:
     return images.Resolver(registry_credentials(settings), ca_file=settings.registry_ca)
 
 
-def choose_runtime(settings: Settings) -> Runtime:
-    """The runtime that the settings ask for."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """Which runtime workloads run on, and why."""
+
+    name: str
+    because: str
+
+    def __str__(self) -> str:
+        return f"Workloads run on the {self.name} runtime, because {self.because}."
+
+
+async def choose_runtime(settings: Settings) -> Choice:
+    """The runtime that is asked for; by itself Kubernetes where a cluster is configured, else processes.
+
+    Raises:
+        StartError: it would be processes, for callers beyond this machine, and nobody asked for that by name.
+    """
+    if settings.runtime != "auto":
+        return Choice(settings.runtime, f"SLIPWAY_RUNTIME is {settings.runtime}")
+    if (how := kubernetes_account.configured(os.environ)) is not None:
+        return Choice("kubernetes", how)
+    if not settings.is_loopback:
+        raise StartError(
+            f"SLIPWAY_HOST is {settings.host!r}, beyond this machine, for whose callers the runtime `process` would "
+            "start any program here: set SLIPWAY_RUNTIME=process to allow that, or SLIPWAY_HOST=127.0.0.1."
+        )
+    return Choice(
+        "process", f"no Kubernetes cluster is configured and no container engine answers at {settings.docker_host}"
+    )
+
+
+async def make_runtime(choice: Choice, settings: Settings, database: Database) -> Runtime:
+    """The driver of the runtime that was chosen.
+
+    Raises:
+        StartError: another server runs the workloads of this database on another runtime.
+    """
+    async with database.read() as session:
+        others = await reads.other_runtimes(session, choice.name, now())
+    if others:
+        raise StartError(
+            f"SLIPWAY_RUNTIME: workloads would run on {choice.name} here, because {choice.because}, and another "
+            f"server on this database runs them on {others[0]}. Set it to the same for all; of a server that was "
+            f"killed it is forgotten after {reads.RUNTIME_SILENCE_MAXIMUM.total_seconds():.0f} s."
+        )
+    if choice.name == "kubernetes":
+        # Its client library takes a second to import.
+        from app.runtimes.kubernetes import KubernetesRuntime  # noqa: PLC0415
+
+        where = await cluster(settings, database)
+        return KubernetesRuntime(where, credentials=registry_credentials(settings).for_registry)
     return ProcessRuntime(_private(settings) / "workloads")
 
 
+async def cluster(settings: Settings, database: Database) -> manifests.Cluster:
+    """Where in a cluster workloads run, or would run."""
+    gateway = settings.kubernetes_gateway
+    return manifests.Cluster(
+        installation=await installations.identity(database),
+        namespace=settings.kubernetes_namespace,
+        launch_deadline=settings.launch_deadline,
+        domain=settings.kubernetes_domain,
+        ingress_class=settings.kubernetes_ingress_class,
+        gateway=None if gateway is None else manifests.Gateway(*gateway.split("/")),
+    )
+
+
 def reconciler(
-    database: Database, settings: Settings, seals: sealing.Sealer, runtime: Runtime, traffic: Traffic
+    database: Database,
+    settings: Settings,
+    seals: sealing.Sealer,
+    runtime: Runtime,
+    choice: Choice,
+    traffic: Traffic,
 ) -> Reconciler:
     """What makes workloads run."""
 
@@ -148,7 +218,7 @@ def reconciler(
         return seals.open(credential_id, key, sealed)
 
     policy = Policy(launch_deadline=settings.launch_deadline)
-    return Reconciler(database, runtime, open_secret, clock=now, policy=policy, traffic=traffic)
+    return Reconciler(database, runtime, open_secret, clock=now, policy=policy, traffic=traffic, chosen=str(choice))
 
 
 @contextlib.asynccontextmanager
@@ -223,16 +293,17 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the server until it is told to stop. `say` tells the operator where it is.
 
     Raises:
-        StartError: the address is taken, or the key can't be used.
+        StartError: the address is taken, or the key or the runtime can't be used.
     """
     configure_logging(settings.log_format)
     _raise_file_limit()
+    choice = await choose_runtime(settings)
     with _listen(settings) as listener:
         async with connected(settings) as database:
             seals = await opened(database, settings)
             token = await _administrator(database, settings)
             traffic = Traffic()
-            runtime = choose_runtime(settings)
+            runtime = await make_runtime(choice, settings, database)
             config = uvicorn.Config(
                 web(database, settings, seals, traffic, runtime),
                 access_log=False,
@@ -240,9 +311,9 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
                 log_config=None,
                 timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
             )
-            server = Server(config, ready=lambda: _greet(settings, token, say))
+            server = Server(config, ready=lambda: _greet(settings, choice, token, say))
             with server.stopped_by_signals():
-                async with reconciling(reconciler(database, settings, seals, runtime, traffic)):
+                async with reconciling(reconciler(database, settings, seals, runtime, choice, traffic)):
                     await server.serve(sockets=[listener])
 
 
@@ -250,12 +321,14 @@ async def reconcile(settings: Settings, say: Callable[[str], None]) -> None:
     """Reconcile without serving, until told to stop. `say` tells the operator that it has begun."""
     _raise_file_limit()
     configure_logging(settings.log_format)
+    choice = await choose_runtime(settings)
     stop = asyncio.Event()
     async with connected(settings, share=True) as database:
         with _on_signals(stop.set):
             seals = await opened(database, settings)
-            async with reconciling(reconciler(database, settings, seals, choose_runtime(settings), Traffic())):
-                say("Slipway reconciles. Ctrl-C stops it.")
+            runtime = await make_runtime(choice, settings, database)
+            async with reconciling(reconciler(database, settings, seals, runtime, choice, Traffic())):
+                say(f"Slipway reconciles. {choice} Ctrl-C stops it.")
                 await stop.wait()
 
 
@@ -269,9 +342,10 @@ async def _administrator(database: Database, settings: Settings) -> str | None:
     return secret
 
 
-def _greet(settings: Settings, token: str | None, say: Callable[[str], None]) -> None:
+def _greet(settings: Settings, choice: Choice, token: str | None, say: Callable[[str], None]) -> None:
     address = f"{settings.public_url}/graphql"
     say(f"Slipway serves {address}, its data is in {settings.data_directory}.")
+    say(str(choice))
     if token is not None:
         say(f"GraphiQL: {address}#token={token}")
         say(f"Token:    {token}")

@@ -40,6 +40,7 @@ class Server:
             "SLIPWAY_DATA_DIR": str(directory / "data"),
             "SLIPWAY_ADMIN_TOKEN": TOKEN,
             "SLIPWAY_IMAGE_PINNING": "off",
+            "SLIPWAY_RUNTIME": "process",
             **environment,
         }
         self.url = f"http://127.0.0.1:{self.port}"
@@ -276,6 +277,34 @@ def test_a_taken_port_is_refused_with_a_sentence_that_names_it(server: Server, d
     assert refused.stderr == (
         f"SLIPWAY_HOST and SLIPWAY_PORT: can't listen on 127.0.0.1 port {server.port}: Address already in use.\n"
     )
+
+
+def test_the_runtime_is_chosen_once_and_said(data_directory: Path) -> None:
+    server = Server(data_directory.parent, SLIPWAY_RUNTIME="auto", DOCKER_HOST="unix:///nowhere/docker.sock")
+    server.start()
+    try:
+        workload = server.act("deployArtifact", "DeployArtifactPayload", artifactId=server.create("chosen"))
+        server.reaches(workload["id"], "RUNNING")
+    finally:
+        assert server.stop() == 0
+    assert server.log.read_text().count("Workloads run on the ") == 1
+    assert (
+        "Workloads run on the process runtime, because no Kubernetes cluster is configured and no container engine "
+        "answers at unix:///nowhere/docker.sock.\n"
+    ) in server.log.read_text()
+
+
+def test_processes_beyond_loopback_have_to_be_asked_for_by_name(data_directory: Path) -> None:
+    everywhere = "0.0.0.0"  # noqa: S104  nothing gets so far as to listen
+    here = {"SLIPWAY_RUNTIME": "auto", "DOCKER_HOST": "unix:///nowhere/docker.sock", "SLIPWAY_HOST": everywhere}
+    for command in ("serve", "reconcile"):
+        refused = Server(data_directory.parent, **here).command(command)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr == (
+            "SLIPWAY_HOST is '0.0.0.0', beyond this machine, for whose callers the runtime `process` would start any "
+            "program here: set SLIPWAY_RUNTIME=process to allow that, or SLIPWAY_HOST=127.0.0.1.\n"
+        )
+    assert not data_directory.exists()
 
 
 def test_a_test_expires_while_the_server_is_down(server: Server) -> None:

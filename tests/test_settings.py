@@ -25,7 +25,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 def bare_environment(monkeypatch: pytest.MonkeyPatch, data_directory: Path) -> Path:
     """Runs in an empty directory that everyone may enter, without any setting; gives that directory."""
     for name in os.environ:
-        if name.upper().startswith("SLIPWAY_") or name == "DATABASE_URL":
+        if name.upper().startswith("SLIPWAY_") or name in {"DATABASE_URL", "DOCKER_HOST"}:
             monkeypatch.delenv(name)
     data_directory.mkdir(mode=0o711)
     monkeypatch.chdir(data_directory)
@@ -46,6 +46,7 @@ def test_the_defaults(bare_environment: Path) -> None:
         "port": 8000,
         "data_directory": bare_environment / ".slipway",
         "runtime": "auto",
+        "docker_host": "unix:///var/run/docker.sock",
         "database_url": None,
         "admin_token": None,
         "encryption_key": None,
@@ -71,7 +72,8 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "SLIPWAY_HOST": "0.0.0.0",  # noqa: S104 - nothing listens here
         "SLIPWAY_PORT": "9000",
         "SLIPWAY_DATA_DIR": "elsewhere",
-        "SLIPWAY_RUNTIME": "process",
+        "SLIPWAY_RUNTIME": "docker",
+        "DOCKER_HOST": "tcp://127.0.0.1:2375",
         "DATABASE_URL": "postgres://ada:secret@db.example:6432/slipway?sslmode=require",
         "SLIPWAY_ADMIN_TOKEN": "0123456789abcdef",
         "SLIPWAY_ENCRYPTION_KEY": KEY,
@@ -95,7 +97,8 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "host": "0.0.0.0",  # noqa: S104 - nothing listens here
         "port": 9000,
         "data_directory": bare_environment / "elsewhere",
-        "runtime": "process",
+        "runtime": "docker",
+        "docker_host": "tcp://127.0.0.1:2375",
         "database_url": pydantic.SecretStr("postgresql://ada:secret@db.example:6432/slipway?sslmode=require"),
         "admin_token": pydantic.SecretStr("0123456789abcdef"),
         "encryption_key": pydantic.SecretBytes(bytes(range(32))),
@@ -148,8 +151,8 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("SLIPWAY_PORT", "80.5", "a number from 1 to 65535"),
         ("SLIPWAY_PORT", "tcp://10.0.0.1:8000", "a number from 1 to 65535"),
         ("SLIPWAY_DATA_DIR", "/dev/null", "the path of a directory, which is made where there is none"),
-        ("SLIPWAY_RUNTIME", "docker", "auto or process (the runtimes docker and kubernetes are not there yet)"),
-        ("SLIPWAY_RUNTIME", "PROCESS", "auto or process (the runtimes docker and kubernetes are not there yet)"),
+        ("SLIPWAY_RUNTIME", "podman", "auto, process, docker or kubernetes"),
+        ("SLIPWAY_RUNTIME", "PROCESS", "auto, process, docker or kubernetes"),
         ("SLIPWAY_LAUNCH_DEADLINE", "600", "an ISO 8601 duration from PT1S to PT24H, such as PT10M"),
         ("SLIPWAY_LAUNCH_DEADLINE", "PT0S", "an ISO 8601 duration from PT1S to PT24H, such as PT10M"),
         ("SLIPWAY_LAUNCH_DEADLINE", "P1DT1S", "an ISO 8601 duration from PT1S to PT24H, such as PT10M"),
@@ -306,22 +309,17 @@ def test_slipway_may_run_as_a_workload_of_slipway(monkeypatch: pytest.MonkeyPatc
     assert settings.load().port == 8000
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "slipway.example"])  # noqa: S104 - nothing listens
-def test_processes_beyond_loopback_have_to_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    assert refusal(monkeypatch, SLIPWAY_HOST=host) == (
-        f"SLIPWAY_HOST is '{host}', beyond this machine, for whose callers the runtime `process` would start any "
-        "program here: set SLIPWAY_RUNTIME=process to allow that, or SLIPWAY_HOST=127.0.0.1."
-    )
-
-    monkeypatch.setenv("SLIPWAY_RUNTIME", "process")
-    assert settings.load().host == host
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_loopback_needs_no_asking(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "stays_here"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "192.0.2.1", "slipway.example")),  # noqa: S104 - not bound
+    ],
+)
+def test_it_is_known_who_can_reach_the_server(monkeypatch: pytest.MonkeyPatch, host: str, stays_here: bool) -> None:
     monkeypatch.setenv("SLIPWAY_HOST", host)
 
-    assert settings.load().is_loopback is True
+    assert settings.load().is_loopback is stays_here
 
 
 @pytest.mark.parametrize(
@@ -335,7 +333,6 @@ def test_loopback_needs_no_asking(monkeypatch: pytest.MonkeyPatch, host: str) ->
     ],
 )
 def test_the_public_address_follows_the_host(monkeypatch: pytest.MonkeyPatch, host: str, url: str) -> None:
-    monkeypatch.setenv("SLIPWAY_RUNTIME", "process")
     monkeypatch.setenv("SLIPWAY_HOST", host)
 
     assert settings.load().public_url == url

@@ -113,6 +113,13 @@ async def runtime_available(session: AsyncSession, now: datetime) -> bool:
     return (await session.exec(statement)).one() > 0
 
 
+async def other_runtimes(session: AsyncSession, name: str, now: datetime) -> Sequence[str]:
+    """Which runtimes but this one reconcilers drive, going by what they recorded lately."""
+    row = tables.RuntimeRow
+    driven = (col(row.available), col(row.seen_at) > now - RUNTIME_SILENCE_MAXIMUM)
+    return (await session.exec(select(row.name).where(*driven, col(row.name) != name).order_by(row.name))).all()
+
+
 async def live_workloads(
     session: AsyncSession, by: Any, owner_ids: Sequence[UUID], viewer: Viewer
 ) -> Mapping[UUID, lifecycle.Things]:

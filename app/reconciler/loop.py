@@ -35,7 +35,7 @@ class Reconciler:
     """Makes what runs equal to what is wanted. Run `run` as a task, and cancel it to stop.
 
     `ready` is set once the state of the runtime is recorded, so that actions can go by it, or once it is clear that
-    another reconciler drives it.
+    another reconciler drives it. `chosen` says why it is this runtime: it is recorded beside how it is.
     """
 
     def __init__(
@@ -49,11 +49,13 @@ class Reconciler:
         timing: Timing | None = None,
         prober: Callable[[Callable[[UUID], None]], Prober] = Prober,
         traffic: Traffic | None = None,
+        chosen: str = "",
     ) -> None:
         self.id = uuid.uuid4()
         self.ready = asyncio.Event()
         self._database = database
         self._runtime = runtime
+        self._chosen = chosen
         self._clock = clock
         self._timing = timing or Timing()
         self._prober = prober(self._look_at)
@@ -171,7 +173,8 @@ class Reconciler:
 
     async def _record_health(self, health: Health) -> None:
         async with self._database.transaction() as session:
-            await claims.heartbeat(session, self._runtime.name, available=health.available, message=health.message)
+            message = f"{health.message} {self._chosen}".strip()
+            await claims.heartbeat(session, self._runtime.name, available=health.available, message=message)
 
     async def _collect(self) -> None:
         owned = await self._runtime.owned()

@@ -42,7 +42,6 @@ from app.runtimes.kubernetes_client import (
     Object,
     Resource,
     Timing,
-    configured as configured,
 )
 from app.runtimes.kubernetes_mirror import Mirror, workload_of
 

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,11 +19,10 @@ import orjson
 import structlog
 from kubernetes_asyncio import client as library, config
 
+from app.runtimes import kubernetes_account
 from app.runtimes.base import RuntimeUnavailable
 
 Object = dict[str, Any]
-
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 PAGE_ITEMS = 500
 PAGES_MAXIMUM = 1_000
@@ -113,15 +111,6 @@ class Page:
     version: str
 
 
-def configured(environ: Mapping[str, str]) -> bool:
-    """Whether a cluster is configured by name: in KUBECONFIG, or as the one in which this process runs."""
-    return bool(environ.get("KUBECONFIG")) or _in_cluster(environ)
-
-
-def _in_cluster(environ: Mapping[str, str]) -> bool:
-    return bool(environ.get("KUBERNETES_SERVICE_HOST")) and (SERVICE_ACCOUNT / "token").is_file()
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
     """One request. A stream may be silent for `silence_seconds`; anything else has to be answered as a whole."""
@@ -184,9 +173,10 @@ class Client:
         path = self._environ.get("KUBECONFIG")
         if path:
             await config.load_kube_config(path, client_configuration=found, persist_config=False)
-        elif _in_cluster(self._environ):
+        elif kubernetes_account.in_cluster(self._environ):
             load: Callable[..., None] = config.load_incluster_config
-            files = {"token_filename": SERVICE_ACCOUNT / "token", "cert_filename": SERVICE_ACCOUNT / "ca.crt"}
+            account = kubernetes_account.SERVICE_ACCOUNT
+            files = {"token_filename": account / "token", "cert_filename": account / "ca.crt"}
             load(found, environ=dict(self._environ), **{name: str(path) for name, path in files.items()})
         else:
             raise RuntimeUnavailable(

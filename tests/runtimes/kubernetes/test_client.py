@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.runtimes import kubernetes_client
+from app.runtimes import kubernetes_account
 from app.runtimes.base import RuntimeUnavailable
-from app.runtimes.kubernetes import configured
+from app.runtimes.kubernetes_account import configured
 from app.runtimes.kubernetes_client import DEPLOYMENTS, PODS, Client
 from tests.runtimes.kubernetes.fake.server import FakeCluster
 from tests.runtimes.kubernetes.fixtures import TIMING, kubeconfig_for, served
@@ -42,14 +42,14 @@ def test_a_path_is_that_of_its_kind() -> None:
 
 def test_a_cluster_is_configured_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kubeconfig in a home directory, or a variable that every pod has, is nobody's decision."""
-    monkeypatch.setattr(kubernetes_client, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(kubernetes_account, "SERVICE_ACCOUNT", tmp_path)
     inside = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
     assert not configured({"HOME": str(Path.home())})
     assert not configured({"KUBECONFIG": ""})
-    assert configured({"KUBECONFIG": "/any"})
+    assert configured({"KUBECONFIG": "/any"}) == "KUBECONFIG is set"
     assert not configured(inside)
     (tmp_path / "token").write_text("good")
-    assert configured(inside)
+    assert configured(inside) == "the server runs in a pod with a service account"
     assert not configured({})
 
 
@@ -103,7 +103,7 @@ async def test_a_program_that_fails(fake_cluster: FakeCluster, tmp_path: Path) -
 
 
 async def test_no_file_and_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes_client, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(kubernetes_account, "SERVICE_ACCOUNT", tmp_path)
     with pytest.raises(RuntimeUnavailable, match="KUBECONFIG can't be read"):
         await version({"KUBECONFIG": str(tmp_path / "missing")})
     with pytest.raises(RuntimeUnavailable, match="No Kubernetes cluster is configured"):
@@ -146,7 +146,7 @@ def certificates(directory: Path) -> tuple[Path, Path]:
 async def test_the_service_account_of_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over TLS, with the token as it stands in the file: it is replaced every hour."""
     key, certificate = certificates(tmp_path)
-    monkeypatch.setattr(kubernetes_client, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(kubernetes_account, "SERVICE_ACCOUNT", tmp_path)
     async with served(FakeCluster(), ssl_keyfile=key, ssl_certfile=certificate) as cluster:
         (tmp_path / "token").write_text(cluster.token)
         port = cluster.url.rpartition(":")[2]
