@@ -15,7 +15,7 @@ import structlog
 
 from app.domain.manifests import WORKLOAD_LABEL
 from app.runtimes.base import RuntimeUnavailable
-from app.runtimes.kubernetes_client import ApiError, Client, Object, Resource
+from app.runtimes.kubernetes_client import DEPLOYMENTS, PODS, ApiError, Client, Object, Resource
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
@@ -179,7 +179,7 @@ class Mirror:
         known = self._objects.get(name)
         if known is not None:
             self._forget(known)
-        self._objects[name] = self._slim(found)
+        self._objects[name] = slim(self.resource, found)
         self._names.setdefault(workload_of(found), set()).add(name)
 
     def _forget(self, known: Object) -> None:
@@ -189,10 +189,18 @@ class Mirror:
         if not self._names[workload]:
             del self._names[workload]
 
-    def _slim(self, found: Object) -> Object:
-        metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
-        # A server that does not know how to leave the rest out sends it.
-        return {"metadata": metadata} if self.resource.metadata_only else {**found, "metadata": metadata}
+
+def slim(resource: Resource, found: Object) -> Object:
+    """An object without what nobody here asks for: of thousands of pods each variable would be kept."""
+    metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
+    if resource.metadata_only:  # a server that does not know how to leave the rest out sends it
+        return {"metadata": metadata}
+    kept = {**found, "metadata": metadata}
+    if resource is PODS:
+        kept["spec"] = {"containers": [{"name": each["name"]} for each in found["spec"]["containers"]]}
+    elif resource is DEPLOYMENTS:
+        kept["spec"] = {**found["spec"], "template": {"metadata": found["spec"]["template"].get("metadata")}}
+    return kept
 
 
 def workload_of(found: Object) -> str:
