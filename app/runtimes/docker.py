@@ -86,6 +86,7 @@ class DockerRuntime:
         self._waiting: dict[Place, tuple[int, str]] = {}
         self._endings: dict[str, _Ending] = {}
         self._network: str | None = None
+        self._making_network = asyncio.Lock()
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._stops = asyncio.Semaphore(STOPS_AT_ONCE)
 
@@ -96,6 +97,12 @@ class DockerRuntime:
         self._engine.open()
         self._is_open = True
         self._spawn(self._view.follow())
+        self._spawn(self._prepare())
+
+    async def _prepare(self) -> None:
+        """Make the network before the first container needs it, where the engine is there already."""
+        with contextlib.suppress(RuntimeUnavailable):
+            await self._own_network()
 
     async def check(self) -> Health:
         """Whether the engine answers."""
@@ -374,18 +381,26 @@ class DockerRuntime:
         return await self._view.one(container_id)
 
     async def _own_network(self) -> str:
-        """The id of the network for primary containers. Two servers may make one each: the older one counts."""
-        if self._network is None:
-            label = docker_containers.installation_label(self.installation)
-            found = await self._engine.networks(label)
-            if not found:
-                with contextlib.suppress(Refused):  # by name there is one already: another server has just made it
-                    await self._engine.create_network(docker_containers.network_body(self.installation))
+        """The id of the network for primary containers.
+
+        Docker before 25 lets two servers make one each by the same name, and starts nothing in either: the older stays.
+        """
+        async with self._making_network:
+            if self._network is None:
+                label = docker_containers.installation_label(self.installation)
                 found = await self._engine.networks(label)
-            if not found:
-                raise RuntimeUnavailable("The container engine can't make a network for Slipway's containers.")
-            self._network = min((str(each["Created"]), str(each["Id"])) for each in found)[1]
-        return self._network
+                if not found:
+                    with contextlib.suppress(Refused):  # another server has just made it
+                        await self._engine.create_network(docker_containers.network_body(self.installation))
+                    found = await self._engine.networks(label)
+                if not found:
+                    raise RuntimeUnavailable("The container engine can't make a network for Slipway's containers.")
+                oldest, *younger = sorted((str(each["Created"]), str(each["Id"])) for each in found)
+                for _, network in younger:
+                    with contextlib.suppress(Refused):  # another server has just removed it
+                        await self._engine.remove_network(network)
+                self._network = oldest[1]
+            return self._network
 
     def _goes(self, container: Container) -> bool:
         ending = self._endings.get(container.id)

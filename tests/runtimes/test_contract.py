@@ -1,169 +1,250 @@
-"""What every runtime must do. A driver joins by its fixture."""
+"""What every runtime must do. A driver that Slipway restarts joins by its fixture of a `Subject`."""
 
 import asyncio
 import uuid
-from uuid import UUID
+from datetime import timedelta
 
 import pytest
 
 from app.domain.enums import ContainerState
-from app.runtimes.base import Runtime, RuntimeUnavailable
-from tests.runtimes.world import container, gone, observed, shell, until, wanted
+from app.domain.logs import LogQuery, LogStream
+from app.runtimes.base import RuntimeUnavailable, WantedContainer, WantedWorkload
+from tests.runtimes.subject import Subject
+from tests.runtimes.world import container, ended, gone, launched, lines, observed, until, waiting, wanted
 
-SLEEP = shell("exec sleep 60")
 
-
-@pytest.fixture(params=["process_runtime"])
-def runtime(request: pytest.FixtureRequest) -> Runtime:
-    found: Runtime = request.getfixturevalue(request.param)
+@pytest.fixture(params=["process_subject", pytest.param("docker_subject", marks=pytest.mark.docker)])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    found: Subject = request.getfixturevalue(request.param)
     return found
 
 
-async def test_apply_runs_every_container_of_every_replica(runtime: Runtime) -> None:
-    workload = wanted(SLEEP, shell("exec sleep 60", "side", port=None), replicas=2)
-    await runtime.apply(workload)
-    found = await observed(runtime, workload.id)
-    assert found is not None
-    assert found.launches.keys() == {1}
-    assert {(each.replica, each.container, each.state, each.run) for each in found.launches[1]} == {
-        (replica, name, ContainerState.RUNNING, 0) for replica in "01" for name in ("main", "side")
-    }
-    assert all(each.started_at is not None and each.finished_at is None for each in found.launches[1])
-    addresses = {each.address for each in found.launches[1] if each.container == "main"}
-    assert len(addresses) == 2
-    assert None not in addresses
+class TestApply:
+    async def test_it_runs_every_container_of_every_replica(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting()), subject.shell(waiting(), "side", port=None), replicas=2)
+        await subject.runtime.apply(workload)
+        found = await observed(subject.runtime, workload.id)
+        assert found is not None
+        assert list(found.launches) == [1]
+        assert {(each.replica, each.container, each.state, each.run) for each in found.launches[1]} == {
+            (replica, name, ContainerState.RUNNING, 0) for replica in "01" for name in ("main", "side")
+        }
+        assert all(each.started_at is not None and each.finished_at is None for each in found.launches[1])
+        addresses = {each.address for each in found.launches[1] if each.container == "main"}
+        assert len(addresses) == 2
+        assert None not in addresses
+        assert {each.address for each in found.launches[1] if each.container == "side"} == {None}
+
+    async def test_it_is_idempotent(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting("echo started")), replicas=2)
+        await subject.runtime.apply(workload)
+        before = await observed(subject.runtime, workload.id)
+        await subject.runtime.apply(workload)
+        await subject.runtime.apply(workload)
+        assert await observed(subject.runtime, workload.id) == before
+        assert len(await lines(subject.runtime, workload.id, 2)) == 2
+
+    @pytest.mark.parametrize("milliseconds", [0, 5, 20, 60, 200])
+    async def test_what_was_cut_short_is_finished_by_the_next(self, subject: Subject, milliseconds: int) -> None:
+        workload = wanted(subject.shell(waiting("echo started")), replicas=2)
+        cut_short = asyncio.ensure_future(subject.runtime.apply(workload))
+        await asyncio.wait([cut_short], timeout=milliseconds / 1000)
+        cut_short.cancel()
+        await asyncio.gather(cut_short, return_exceptions=True)
+
+        async def is_running() -> bool:
+            await subject.runtime.apply(workload)
+            found = await observed(subject.runtime, workload.id)
+            return found is not None and [each.state for each in found.launches[1]] == [ContainerState.RUNNING] * 2
+
+        await until(is_running, "both replicas run")
+        assert {each.run for each in (await observed(subject.runtime, workload.id)).launches[1]} == {0}  # type: ignore[union-attr]
+        assert await subject.running(workload.id) == 2
+
+    async def test_one_that_cannot_start_does_not_keep_the_others(self, subject: Subject) -> None:
+        broken = WantedContainer("side", subject.image, ("/nonexistent/command",), {})
+        workload = wanted(subject.shell(waiting()), broken)
+        await subject.runtime.apply(workload)
+        assert (await container(subject.runtime, workload.id)).state is ContainerState.RUNNING
+        seen = await container(subject.runtime, workload.id, "side")
+        assert (seen.state, seen.reason, seen.exit_code) == (ContainerState.TERMINATED, "START_ERROR", 127)
+        assert seen.message is not None
+        assert "/nonexistent/command" in seen.message
+
+    async def test_a_replica_that_is_left_out_goes(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting()), replicas=3)
+        await subject.runtime.apply(workload)
+        fewer = wanted(*workload.launches[0].containers, workload_id=workload.id, replicas=1)
+
+        async def is_alone() -> bool:
+            await subject.runtime.apply(fewer)
+            found = await observed(subject.runtime, workload.id)
+            return found is not None and [each.replica for each in found.launches[1]] == ["0"]
+
+        await until(is_alone, "one replica is left")
+        assert (await container(subject.runtime, workload.id)).state is ContainerState.RUNNING
+        assert await subject.running(workload.id) == 1
 
 
-async def test_apply_is_idempotent(runtime: Runtime) -> None:
-    workload = wanted(SLEEP, replicas=2)
-    await runtime.apply(workload)
-    before = await observed(runtime, workload.id)
-    await runtime.apply(workload)
-    await runtime.apply(workload)
-    assert await observed(runtime, workload.id) == before
+class TestRuns:
+    async def test_an_end_is_seen_and_told(self, subject: Subject) -> None:
+        workload = wanted(subject.shell("exit 3"))
+        await subject.runtime.apply(workload)
+        seen = await ended(subject.runtime, workload.id)
+        assert workload.id in subject.changes
+        assert (seen.state, seen.run, seen.exit_code, seen.reason) == (ContainerState.TERMINATED, 0, 3, "EXITED")
+        assert seen.message == "exited with code 3"
+        assert seen.started_at is not None
+        assert seen.finished_at is not None
+        assert seen.finished_at >= seen.started_at
+        await subject.runtime.apply(workload)
+        assert await container(subject.runtime, workload.id) == seen, "the same run is not started twice"
+
+    async def test_a_signal_counts_as_in_a_shell(self, subject: Subject) -> None:
+        # As process 1 of a container the shell can't kill itself, but what it runs can.
+        workload = wanted(subject.shell("kill -11 $$; sh -c 'kill -11 $$'; exit $?"))
+        await subject.runtime.apply(workload)
+        seen = await ended(subject.runtime, workload.id)
+        assert (seen.exit_code, seen.reason, seen.message) == (139, "KILLED", "ended by SIGSEGV")
+
+    async def test_the_next_run_is_a_new_one(self, subject: Subject) -> None:
+        workload = wanted(subject.shell("exit 3"))
+        await subject.runtime.apply(workload)
+        await ended(subject.runtime, workload.id)
+        again = wanted(subject.shell(waiting()), workload_id=workload.id, runs={"0": {"main": 1}})
+        await subject.runtime.apply(again)
+        seen = await container(subject.runtime, workload.id)
+        assert (seen.state, seen.run, seen.reason, seen.finished_at) == (ContainerState.RUNNING, 1, None, None)
+
+    async def test_a_container_that_is_left_out_is_stopped_and_remembered(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting("echo ready")))
+        await subject.runtime.apply(workload)
+        await lines(subject.runtime, workload.id, 1)
+        await subject.runtime.apply(wanted(workload_id=workload.id, runs={"0": {}}))
+        seen = await ended(subject.runtime, workload.id)
+        assert (seen.state, seen.exit_code, seen.run) == (ContainerState.TERMINATED, 143, 0)
 
 
-async def test_what_there_is_nothing_of_is_left_out(runtime: Runtime) -> None:
-    workload = wanted(SLEEP)
-    await runtime.apply(workload)
-    assert set(await runtime.observe([workload.id, uuid.uuid4()])) == {workload.id}
-    assert set(await runtime.owned()) == {workload.id}
+class TestLaunches:
+    async def test_two_run_side_by_side_until_one_is_left_out(self, subject: Subject) -> None:
+        workload_id = uuid.uuid4()
+        old, new = launched(subject.shell(waiting()), number=3), launched(subject.shell(waiting()), number=4)
+        await subject.runtime.apply(WantedWorkload(workload_id, (old,)))
+        before = await container(subject.runtime, workload_id, launch=3)
+        await subject.runtime.apply(WantedWorkload(workload_id, (old, new)))
+        found = await observed(subject.runtime, workload_id)
+        assert found is not None
+        assert {number: [each.state for each in seen] for number, seen in found.launches.items()} == {
+            3: [ContainerState.RUNNING],
+            4: [ContainerState.RUNNING],
+        }
+        assert found.launches[3] == (before,), "the old one is left in peace"
+        assert found.launches[4][0].address != before.address
+
+        async def is_alone() -> bool:
+            await subject.runtime.apply(WantedWorkload(workload_id, (new,)))
+            seen = await observed(subject.runtime, workload_id)
+            return seen is not None and list(seen.launches) == [4]
+
+        await until(is_alone, "the old launch has gone")
+        assert (await container(subject.runtime, workload_id)).state is ContainerState.RUNNING
+        assert await subject.running(workload_id) == 1
+
+    async def test_one_that_only_drains_needs_no_containers(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting()))
+        await subject.runtime.apply(workload)
+        before = await observed(subject.runtime, workload.id)
+        await subject.runtime.apply(wanted(workload_id=workload.id, runs={"0": {"main": 0}}))
+        assert await observed(subject.runtime, workload.id) == before
 
 
-async def test_an_end_is_seen_and_told(runtime: Runtime, changes: list[UUID]) -> None:
-    workload = wanted(shell("exit 3"))
-    await runtime.apply(workload)
-    await until(lambda: workload.id in changes, "the end is told")
-    seen = await container(runtime, workload.id)
-    assert (seen.state, seen.run, seen.exit_code, seen.reason) == (ContainerState.TERMINATED, 0, 3, "EXITED")
-    assert seen.message == "exited with code 3"
-    assert seen.started_at is not None
-    assert seen.finished_at is not None
-    assert seen.finished_at >= seen.started_at
-    await runtime.apply(workload)
-    assert await container(runtime, workload.id) == seen, "the same run is not started twice"
+class TestRemove:
+    async def test_it_leaves_nothing(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting("echo ready")), replicas=2)
+        await subject.runtime.apply(workload)
+        await lines(subject.runtime, workload.id, 2)
+        subject.changes.clear()
+        await asyncio.gather(subject.runtime.remove(workload.id), subject.runtime.remove(workload.id))
+        await gone(subject.runtime, workload.id)
+        assert workload.id in subject.changes
+        await subject.runtime.remove(workload.id)
+        assert set(await subject.runtime.owned()) == set()
+        assert await subject.running(workload.id) == 0
+        assert list(await subject.runtime.logs(workload.id, LogQuery(10))) == []
+
+    async def test_of_what_never_was(self, subject: Subject) -> None:
+        await subject.runtime.remove(uuid.uuid4())
 
 
-async def test_a_signal_counts_as_in_a_shell(runtime: Runtime, changes: list[UUID]) -> None:
-    workload = wanted(shell("kill -11 $$"))
-    await runtime.apply(workload)
-    await until(lambda: workload.id in changes, "the end is told")
-    seen = await container(runtime, workload.id)
-    assert (seen.exit_code, seen.reason, seen.message) == (139, "KILLED", "ended by SIGSEGV")
+class TestObserve:
+    async def test_what_there_is_nothing_of_is_left_out(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting()))
+        await subject.runtime.apply(workload)
+        assert set(await subject.runtime.observe([workload.id, uuid.uuid4()])) == {workload.id}
+        assert set(await subject.runtime.owned()) == {workload.id}
+
+    async def test_a_closed_runtime_knows_nothing_instead_of_having_nothing(self, subject: Subject) -> None:
+        workload = wanted(subject.shell(waiting()))
+        await subject.runtime.apply(workload)
+        await subject.runtime.close(at_once=True)
+        for question in (
+            subject.runtime.observe([workload.id]),
+            subject.runtime.apply(workload),
+            subject.runtime.remove(workload.id),
+            subject.runtime.owned(),
+            subject.runtime.logs(workload.id, LogQuery(1)),
+        ):
+            with pytest.raises(RuntimeUnavailable, match="is not open"):
+                await question
+        health = await subject.runtime.check()
+        assert (health.available, health.message) == (False, f"The {subject.runtime.name} runtime is not open.")
+        await subject.runtime.close()
 
 
-async def test_the_next_run_is_a_new_one(runtime: Runtime, changes: list[UUID]) -> None:
-    workload = wanted(shell("exit 3"))
-    await runtime.apply(workload)
-    await until(lambda: workload.id in changes, "the end is told")
-    again = wanted(SLEEP, workload_id=workload.id, runs={"0": {"main": 1}})
-    await runtime.apply(again)
-    seen = await container(runtime, workload.id)
-    assert (seen.state, seen.run) == (ContainerState.RUNNING, 1)
+class TestLogs:
+    async def test_both_streams_of_all_containers_in_the_order_of_time(self, subject: Subject) -> None:
+        workload = wanted(
+            subject.shell(waiting("echo one; sleep 0.2; echo two >&2; sleep 0.4; printf 'three\\nfour'")),
+            subject.shell(waiting("sleep 0.4; echo side"), "side", port=None),
+        )
+        await subject.runtime.apply(workload)
+        found = await lines(subject.runtime, workload.id, 4)
+        texts = {each.text: (each.container, each.replica, each.stream) for each in found}
+        assert texts["one"] == ("main", "0", LogStream.STDOUT)
+        assert texts["two"] == ("main", "0", LogStream.STDERR)
+        assert texts["side"] == ("side", "0", LogStream.STDOUT)
+        assert texts["three"] == ("main", "0", LogStream.STDOUT)
+        assert [each.at for each in found] == sorted(each.at for each in found)
 
+    async def test_the_newest_that_match(self, subject: Subject) -> None:
+        script = "i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo line $i; done; sleep 0.2; echo last"
+        workload = wanted(subject.shell(waiting(script)), subject.shell(waiting("echo other"), "side", port=None))
+        await subject.runtime.apply(workload)
+        everything = await lines(subject.runtime, workload.id, 32)
 
-async def test_a_container_that_is_left_out_is_stopped_and_remembered(runtime: Runtime) -> None:
-    workload = wanted(SLEEP)
-    await runtime.apply(workload)
-    await runtime.apply(wanted(SLEEP, workload_id=workload.id, runs={"0": {}}))
+        async def texts(query: LogQuery) -> list[str]:
+            return [each.text for each in await subject.runtime.logs(workload.id, query)]
 
-    async def has_ended() -> bool:
-        return (await container(runtime, workload.id)).state is ContainerState.TERMINATED
+        last = next(each for each in everything if each.text == "last")
+        assert await texts(LogQuery(3, container="main")) == ["line 29", "line 30", "last"]
+        assert await texts(LogQuery(100, container="side")) == ["other"]
+        assert await texts(LogQuery(2, contains="line 1")) == ["line 18", "line 19"]
+        assert await texts(LogQuery(100, contains="LINE")) == []
+        assert await texts(LogQuery(100, container="main", since=last.at)) == ["last"]
+        assert await texts(LogQuery(100, since=last.at + timedelta(seconds=60))) == []
 
-    await until(has_ended, "it has been stopped")
-    assert (await container(runtime, workload.id)).exit_code == 143
+    async def test_the_run_before_is_there_as_well(self, subject: Subject) -> None:
+        workload = wanted(subject.shell("echo why; exit 1"))
+        await subject.runtime.apply(workload)
+        await ended(subject.runtime, workload.id)
+        again = wanted(subject.shell(waiting("echo again")), workload_id=workload.id, runs={"0": {"main": 1}})
+        await subject.runtime.apply(again)
+        assert [each.text for each in await lines(subject.runtime, workload.id, 2)] == ["why", "again"]
 
-
-async def test_a_replica_that_is_left_out_goes(runtime: Runtime) -> None:
-    workload = wanted(SLEEP, replicas=3)
-    await runtime.apply(workload)
-    fewer = wanted(SLEEP, workload_id=workload.id, replicas=1)
-
-    async def is_alone() -> bool:
-        await runtime.apply(fewer)
-        found = await observed(runtime, workload.id)
-        return found is not None and [each.replica for each in found.launches[1]] == ["0"]
-
-    await until(is_alone, "one replica is left")
-    assert (await container(runtime, workload.id)).state is ContainerState.RUNNING
-
-
-async def test_a_new_launch_replaces_the_old_one(runtime: Runtime) -> None:
-    workload = wanted(SLEEP)
-    await runtime.apply(workload)
-    before = await container(runtime, workload.id)
-    newer = wanted(SLEEP, workload_id=workload.id, launch=2)
-
-    async def is_replaced() -> bool:
-        await runtime.apply(newer)
-        found = await observed(runtime, workload.id)
-        return found is not None and found.launches.keys() == {2}
-
-    await until(is_replaced, "the new launch has begun")
-    seen = await container(runtime, workload.id)
-    assert (seen.state, seen.run) == (ContainerState.RUNNING, 0)
-    assert seen.started_at != before.started_at
-
-
-async def test_remove_leaves_nothing(runtime: Runtime, changes: list[UUID]) -> None:
-    workload = wanted(SLEEP, replicas=2)
-    await runtime.apply(workload)
-    await asyncio.gather(runtime.remove(workload.id), runtime.remove(workload.id))
-    await gone(runtime, workload.id)
-    assert workload.id in changes
-    await runtime.remove(workload.id)
-    assert set(await runtime.owned()) == set()
-
-
-async def test_remove_of_what_never_was(runtime: Runtime) -> None:
-    await runtime.remove(uuid.uuid4())
-
-
-async def test_one_that_cannot_start_does_not_keep_the_others(runtime: Runtime) -> None:
-    broken = shell("", "side")
-    broken = type(broken)("side", "image", ("/nonexistent/command",), {})
-    workload = wanted(SLEEP, broken)
-    await runtime.apply(workload)
-    assert (await container(runtime, workload.id)).state is ContainerState.RUNNING
-    seen = await container(runtime, workload.id, "side")
-    assert (seen.state, seen.reason, seen.exit_code) == (ContainerState.TERMINATED, "START_ERROR", 127)
-
-
-async def test_a_closed_runtime_knows_nothing_instead_of_having_nothing(runtime: Runtime) -> None:
-    workload = wanted(SLEEP)
-    await runtime.apply(workload)
-    await runtime.close(at_once=True)
-    for question in (
-        runtime.observe([workload.id]),
-        runtime.apply(workload),
-        runtime.remove(workload.id),
-        runtime.owned(),
-    ):
-        with pytest.raises(RuntimeUnavailable, match="is not open"):
-            await question
-    health = await runtime.check()
-    assert (health.available, health.message) == (
-        False,
-        "The process runtime is not open here. Where another server runs the workloads, ask that one.",
-    )
-    await runtime.close()
+    async def test_a_long_line_is_cut(self, subject: Subject) -> None:
+        script = "printf 'a\\377b\\n'; head -c 50000 /dev/zero | tr '\\0' x; echo; echo end"
+        workload = wanted(subject.shell(waiting(script)))
+        await subject.runtime.apply(workload)
+        found = await lines(subject.runtime, workload.id, 3)
+        assert [each.text for each in found] == ["a\ufffdb", "x" * 16_384, "end"]
+        assert [each.text for each in await subject.runtime.logs(workload.id, LogQuery(2))] == ["x" * 16_384, "end"]
