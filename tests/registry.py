@@ -90,18 +90,26 @@ def digest(body: bytes) -> str:
 
 @contextlib.contextmanager
 def running(
-    directory: Path, *, tls: "Certificate | None" = None, guard: Mapping[str, Any] | None = None, **client: Any
+    directory: Path,
+    *,
+    tls: "Certificate | None" = None,
+    guard: Mapping[str, Any] | None = None,
+    host: str | None = None,
+    **client: Any,
 ) -> Iterator[Registry]:
     """A docker-registry with its images below `directory`; `client` are options of the one that pushes.
+
+    `host` is that of one before it, whose place it takes.
 
     `guard` is the `auth` of its configuration: https://distribution.github.io/distribution/about/configuration/#auth
     """
     program = shutil.which(PROGRAM)
     if program is None:
         pytest.skip(ABSENT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
+    if host is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            host = f"127.0.0.1:{free.getsockname()[1]}"
     listening: dict[str, Any] = {"addr": host}
     if tls is not None:
         listening["tls"] = {"certificate": str(tls.certificate), "key": str(tls.key)}

@@ -265,9 +265,8 @@ class DockerRuntime:
     async def _apply_replica(self, workload_id: UUID, launch: WantedLaunch, replica: str, slots: Slots) -> None:
         runs = launch.runs[replica]
         for name, slot in slots.items():
-            self._end(slot[:-RUNS_KEPT], remove=True)
             self._end(slot[:-1] if name in runs else slot, remove=False)
-        if any(self._goes(each) for slot in slots.values() for each in slot[-RUNS_KEPT:]):
+        if any(self._goes(each) for slot in slots.values() for each in slot[-1:]):
             return  # the replica was to go a moment ago: it can be made again when it has gone
         ports = sorted(each.port for each in launch.containers if each.port is not None)
         primary = _primary(slots)
@@ -294,7 +293,7 @@ class DockerRuntime:
             return
         if current is not None and current.alive and not current.shares_network_of(primary) and current.run <= run:
             await self._engine.stop(current.id, min(self.grace_seconds, STRANDED_GRACE_SECONDS))
-            await self._make(place, run, wanted, current, network=f"container:{primary.id}")
+            await self._make(place, run, wanted, slot, network=f"container:{primary.id}")
             return
         await self._bring(place, run, wanted, slot, network=f"container:{primary.id}")
 
@@ -317,7 +316,7 @@ class DockerRuntime:
             if current is not None and current.alive:
                 self._end([current], remove=False)
                 return current
-            return await self._make(place, run, wanted, current, network=network, ports=ports)
+            return await self._make(place, run, wanted, slot, network=network, ports=ports)
         if current.run == run and current.unstarted:
             return await self._start(current.id, place, run)
         return current
@@ -327,20 +326,20 @@ class DockerRuntime:
         place: Place,
         run: int,
         wanted: WantedContainer,
-        before: Container | None,
+        slot: Sequence[Container],
         *,
         network: str | None,
         ports: Sequence[int] = (),
     ) -> Container | None:
-        """Make a container and start it. It takes the name of the one before, which has ended."""
+        """Make a container and start it. It takes the name of the one before it, which has ended."""
         asked_for = place, run
         if not self._pulls.has_fetched(asked_for) and await self._pulls.must_ask(wanted.image):
             self._pulls.wait_for(wanted.image, asked_for)
             return None
         name = place.name(self.installation)
         async with self._starts:
-            if before is not None and before.name == name:
-                await self._engine.rename(before.id, f"{name}.{before.id[:12]}")
+            if slot and slot[-1].name == name:
+                await self._engine.rename(slot[-1].id, f"{name}.{slot[-1].id[:12]}")
             body = docker_containers.container_body(
                 self.installation, place, run, wanted, network=network or await self._own_network(), ports=ports
             )
@@ -349,6 +348,7 @@ class DockerRuntime:
             except Refused as error:
                 return await self._not_made(error, place, run, wanted.image)
             self._failures.pop(place, None)
+            self._end(slot[: 1 - RUNS_KEPT], remove=True)
             return await self._start(container_id, place, run)
 
     async def _not_made(self, error: Refused, place: Place, run: int, image: str) -> Container | None:
