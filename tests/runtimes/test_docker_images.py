@@ -1,8 +1,11 @@
 """Images that an engine fetches from a real registry, and how it is told when they do not come."""
 
+import asyncio
 import contextlib
 import dataclasses
 import json
+import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,41 @@ async def driver(
     await runtime.open(changes.append)
     yield runtime
     await runtime.close()
+
+
+@contextlib.asynccontextmanager
+async def slow_lane(host: str) -> AsyncIterator[str]:
+    """Another host for a registry, over which its answers come at 2 MB a second."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name, _, port = host.partition(":")
+        registry_reader, registry_writer = await asyncio.open_connection(name, int(port))
+
+        async def ask() -> None:
+            while chunk := await reader.read(2**16):
+                registry_writer.write(chunk)
+
+        async def answer() -> None:
+            while chunk := await registry_reader.read(2**16):
+                writer.write(chunk)
+                await writer.drain()
+                await asyncio.sleep(len(chunk) / 2_000_000)
+
+        passing = [asyncio.ensure_future(ask()), asyncio.ensure_future(answer())]
+        connections.update(passing)
+        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+        writer.close()
+        registry_writer.close()
+
+    connections: set[asyncio.Future[None]] = set()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for each in connections:
+            each.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def settled(runtime: DockerRuntime, workload_id: UUID, reason: str) -> ContainerObservation:
@@ -183,6 +221,43 @@ class TestPull:
         await docker_runtime.apply(workload)
         assert (await runs(docker_runtime, workload)).run == 0
         docker.run("image", "rm", "--force", reference)
+
+    async def test_it_is_told_how_far_it_is_once_a_second(
+        self, docker_runtime: DockerRuntime, images: Images, repository: str, changes: list[UUID]
+    ) -> None:
+        page = os.urandom(2_000_000).hex()
+        reference, _ = images.push(repository, page=page)
+        async with slow_lane(images.host) as host:
+            reference = reference.replace(images.host, host)
+            workload = wanted(world.shell(waiting(), image=reference))
+            await docker_runtime.apply(workload)
+            messages: set[str | None] = set()
+
+            async def has_come() -> bool:
+                found = await observed(docker_runtime, workload.id)
+                if found is not None:
+                    messages.update(each.message for each in found.launches[1])
+                return found is None
+
+            await until(has_come, "it has come")
+        told = [each for each in messages if each != f"pulling {reference}"]
+        assert told
+        assert all(re.fullmatch(rf"pulling {reference}: [0-3] of [3-4] MB", str(each)) for each in told)
+        assert len(changes) <= 5
+
+    async def test_a_pull_that_nobody_waits_for_any_more_is_ended(
+        self, docker_runtime: DockerRuntime, images: Images, repository: str, wire: Wire
+    ) -> None:
+        reference, _ = images.push(repository, page=os.urandom(2_000_000).hex())
+        async with slow_lane(images.host) as host:
+            workload = wanted(world.shell(waiting(), image=reference.replace(images.host, host)))
+            await docker_runtime.apply(workload)
+            await until(lambda: any("/images/create" in each for each in wire.requests), "it is being pulled")
+            await docker_runtime.remove(workload.id)
+            assert await observed(docker_runtime, workload.id) is None
+            assert docker_runtime._pulls._pulls == {}
+            await asyncio.sleep(0)
+        assert len([each for each in wire.requests if "/images/create" in each]) == 1
 
 
 @docker_only
