@@ -23,3 +23,11 @@ class Subject:
     def shell(self, script: str, name: str = "main", port: int | None = 80, **environment: str) -> WantedContainer:
         """A container that runs a script."""
         return world.shell(script, name, port, self.image, **environment)
+
+    async def runs(self, workload_id: UUID, count: int) -> None:
+        """Wait until so many really run: a shell is two for a moment when it starts a program."""
+
+        async def are_running() -> bool:
+            return await self.running(workload_id) == count
+
+        await world.until(are_running, f"{count} run")

@@ -59,7 +59,7 @@ class TestApply:
 
         await until(is_running, "both replicas run")
         assert {each.run for each in (await observed(subject.runtime, workload.id)).launches[1]} == {0}  # type: ignore[union-attr]
-        assert await subject.running(workload.id) == 2
+        await subject.runs(workload.id, 2)
 
     async def test_one_that_cannot_start_does_not_keep_the_others(self, subject: Subject) -> None:
         broken = WantedContainer("side", subject.image, ("/nonexistent/command",), {})
@@ -83,7 +83,7 @@ class TestApply:
 
         await until(is_alone, "one replica is left")
         assert (await container(subject.runtime, workload.id)).state is ContainerState.RUNNING
-        assert await subject.running(workload.id) == 1
+        await subject.runs(workload.id, 1)
 
 
 class TestRuns:
@@ -148,7 +148,7 @@ class TestLaunches:
 
         await until(is_alone, "the old launch has gone")
         assert (await container(subject.runtime, workload_id)).state is ContainerState.RUNNING
-        assert await subject.running(workload_id) == 1
+        await subject.runs(workload_id, 1)
 
     async def test_one_that_only_drains_needs_no_containers(self, subject: Subject) -> None:
         workload = wanted(subject.shell(waiting()))
@@ -169,7 +169,7 @@ class TestRemove:
         assert workload.id in subject.changes
         await subject.runtime.remove(workload.id)
         assert set(await subject.runtime.owned()) == set()
-        assert await subject.running(workload.id) == 0
+        await subject.runs(workload.id, 0)
         assert list(await subject.runtime.logs(workload.id, LogQuery(10))) == []
 
     async def test_of_what_never_was(self, subject: Subject) -> None:
