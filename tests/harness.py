@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -196,8 +197,10 @@ async def serving(database_url: str, *, runtime_available: bool = True, **change
     seals = sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES))
     runtime = Unopened()
     app = main.web(database, configured, seals, Traffic(), runtime)
+    # For as long as a test may take: no reconciler tells that it is still there.
+    seen_at = main.now() + timedelta(hours=1)
     async with database.transaction() as session:
-        await session.merge(tables.RuntimeRow(name="test", available=runtime_available, seen_at=main.now()))
+        await session.merge(tables.RuntimeRow(name="test", available=runtime_available, seen_at=seen_at))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL, timeout=30) as http:
         yield Slipway(database, runtime, http)
@@ -255,6 +258,15 @@ async def start_test(client: Client, artifact_id: str, **given: Any) -> dict[str
     assert result["__typename"] == "TestArtifactPayload", result
     workload: dict[str, Any] = result["workload"]
     return workload
+
+
+async def configure(client: Client, workload_id: str, **given: Any) -> dict[str, Any]:
+    """Configure a workload so that it rolls; answers the replacement."""
+    selection = "... on WorkloadPayload { workload { replacement { id status } } }"
+    result = await client.mutate("configureWorkload", selection, workloadId=workload_id, **given)
+    assert result["__typename"] == "WorkloadPayload", result
+    replacement: dict[str, Any] = result["workload"]["replacement"]
+    return replacement
 
 
 async def dump(slipway: Slipway, *, without: tuple[str, ...] = ()) -> str:

@@ -69,6 +69,9 @@ async def world(ada: Client, grace: Client) -> dict[str, dict[str, Any]]:
     frozen = {"artifactId": locked["id"], "ifRevision": locked["revision"]}
     service = await harness.deploy(ada, locked["id"])
     workload = {"workloadId": service["id"], "ifRevision": 1}
+    successor = await harness.lock(ada, (await harness.new_artifact(ada, "successor"))["id"])
+    tested = await harness.new_artifact(ada, "tested")
+    trial = {"workloadId": (await harness.start_test(ada, tested["id"]))["id"], "ifRevision": 1}
     repository = {"repositoryId": draft["repository"]["id"], "ifRevision": 1}
     whose = (await grace.run("{ viewer { id } }"))["viewer"]["id"]
     grants = {"grants": [{"user": whose, "role": Raw("VIEWER")}], "ifRevision": 1}
@@ -116,6 +119,11 @@ async def world(ada: Client, grace: Client) -> dict[str, dict[str, Any]]:
         "startWorkload": workload,
         "stopWorkload": workload,
         "restartWorkload": workload,
+        "configureWorkload": {**workload, "replicas": 2, "resources": limits, "environment": overrides},
+        "replaceArtifact": {**workload, "artifactId": successor["id"]},
+        "rollbackWorkload": workload,
+        "promoteWorkload": trial,
+        "extendTest": {**trial, "by": "PT1H"},
         "shareWorkload": {"id": service["id"], **grants},
         "deleteWorkload": workload,
         "createCredential": {"name": "name", "values": values},
@@ -127,10 +135,11 @@ async def world(ada: Client, grace: Client) -> dict[str, dict[str, Any]]:
     }
 
 
-# Good inputs that their things are not ready for: the last container, no test, a pointed-at key, a made-up token.
+# Good inputs that their things are not ready for: the last container, no test, nothing to go back to, a made-up token.
 REFUSED_AS_THEY_ARE = {
     "removeContainer": "InvalidInput",
     "stopArtifact": "ActionUnavailable",
+    "rollbackWorkload": "ActionUnavailable",
     "revokeApiToken": "NotFound",
 }
 

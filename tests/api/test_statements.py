@@ -61,8 +61,11 @@ COSTS = {
         "tags": 1,
         "viewerRole": 1,
         "grants": 2,
-        "actions": 3,  # two roles, the artifacts
+        "actions": 4,  # two roles, the artifacts, the replacements
+        "replacement": 1,
+        "history": 1,
     },
+    "Replacement": {"workload": 1, "from": 1, "to": 1, "requestedBy": 1},
     "Credential": {
         "createdBy": 1,
         "usedBy": 1,
@@ -74,12 +77,14 @@ COSTS = {
     "User": {"groups": 1},
     "ApiToken": {},
 }
+SERVICES = "workloads(first: %d, filter: {purpose: SERVICE}) { nodes "
 # How many things of a type are reached at once: what stands before the field, and what that costs.
 ROOTS = {
     "Repository": ("repositories(first: %d) { nodes { ", 1),
     "Artifact": ("artifacts(first: %d, filter: {status: LOCKED}) { nodes { ", 1),
     "Container": ("artifacts(first: %d, filter: {status: LOCKED}) { nodes { containers { ", 2),
     "Workload": ("workloads(first: %d) { nodes { ", 1),
+    "Replacement": (f"{SERVICES} {{ replacement {{ ", 2),
     "Credential": ("credentials(first: %d) { nodes { ", 1),
     "User": ("users(first: %d) { nodes { ", 1),
     "ApiToken": ("apiTokens { ", 1),
@@ -113,7 +118,9 @@ DEEPER = {
     "blockers of repositories": (f"repositories(first: %d) {{ nodes {BLOCKERS} }}", 1 + 3 + 2),
     "blockers of artifacts": (f"{LOCKED} {BLOCKERS} }}", 1 + 4 + 1),
     "blockers of credentials": (f"credentials(first: %d) {{ nodes {BLOCKERS} }}", 1 + 3 + 2),
-    "blockers of workloads": (f"workloads(first: %d) {{ nodes {BLOCKERS} }}", 1 + 3),
+    "blockers of workloads": (f"workloads(first: %d) {{ nodes {BLOCKERS} }}", 1 + 4),
+    # the replacements; the artifacts, once for both ends; the users
+    "history": (f"{SERVICES} {{ history {{ nodes {{ from {{ id }} to {{ id }} requestedBy {{ id }} }} }} }} }}", 1 + 3),
     # containers, variables, credentials
     "credentials": (f"{LOCKED} {{ containers {{ environmentVars {{ field credential {{ name }} }} }} }} }}", 1 + 3),
     "groups": (f"{LOCKED} {{ containerGroups {{ containers {{ probes {{ path }} }} }} }} }}", 1 + 2),
@@ -177,6 +184,8 @@ async def fill(slipway: Slipway, ada: Client) -> None:
         artifact = await harness.new_artifact(ada, f"artifact-{number}", tags=tags, spec=spec)
         await ada.mutate("updateRepository", repositoryId=artifact["repository"]["id"], tags=tags)
         service = await harness.deploy(ada, artifact["id"], tags=tags, environment=[pointing])
+        more = {"name": "PLAIN", "value": "y"}
+        await ada.mutate("configureWorkload", workloadId=service["id"], environment=[pointing, more])
         # Things have different numbers of grants, to different users.
         some = grants[number % 3 :]
         await harness.share(ada, "Repository", artifact["repository"]["id"], *some)

@@ -54,6 +54,7 @@ async def build(ada: Client) -> World:
     await harness.lock(ada, locked["id"])
     override = {"name": f"{MARK}_KEY", "type": "CREDENTIAL", "credentialId": second, "field": "key"}
     service = await harness.deploy(ada, locked["id"], name=f"{MARK}-service", tags=tags, environment=[override])
+    replacement = await harness.configure(ada, service["id"], environment=[override, variables[0]])
     draft = await harness.new_artifact(ada, f"{MARK}-draft", repositoryId=repository_id, **described)
     trial = await harness.start_test(ada, draft["id"])
     clone = await ada.mutate("cloneArtifact", harness.ARTIFACT, artifactId=locked["id"])
@@ -66,6 +67,7 @@ async def build(ada: Client) -> World:
             "Artifact": [each["id"] for each in artifacts],
             "Container": [each["containers"][0]["id"] for each in artifacts],
             "Workload": [service["id"], trial["id"]],
+            "Replacement": [replacement["id"]],
             "Credential": [first, second],
             "ApiToken": [token["token"]["id"]],
         },
@@ -149,6 +151,7 @@ async def own(world: World, ada: Client, grace: Client) -> dict[str, str]:
         grace, "mine", spec=harness.spec(harness.container(environmentVars=[pointing, owned]))
     )
     trial = await harness.start_test(grace, artifact["id"])
+    replacement = await harness.configure(grace, trial["id"], environment=[pointing])
     used = [{"name": f"{MARK}_MINE", "type": "CREDENTIAL", "credentialId": mine, "field": "key"}]
     await harness.deploy(ada, world.ids["Artifact"][0], name=f"{MARK}-second", environment=used)
     await ada.mutate("setEnvironmentVariables", containerId=world.ids["Container"][1], variables=used)
@@ -161,6 +164,7 @@ async def own(world: World, ada: Client, grace: Client) -> dict[str, str]:
         "Artifact": artifact["id"],
         "Container": artifact["containers"][0]["id"],
         "Workload": trial["id"],
+        "Replacement": replacement["id"],
         "Credential": mine,
         "ApiToken": tokens[0]["id"],
         "User": world.owner_id,
@@ -273,6 +277,7 @@ REQUIRED: dict[str, Any] = {
     "probe": {"path": "/"},
     "grants": [{"everyone": True, "role": "OWNER"}],
     "values": [{"key": "key", "value": "value"}],
+    "by": "PT1H",
 }
 MUTATIONS = sorted(walk.fields("Mutation"))
 
