@@ -170,7 +170,11 @@ class TestRemove:
         await subject.runtime.remove(workload.id)
         assert set(await subject.runtime.owned()) == set()
         await subject.runs(workload.id, 0)
-        assert list(await subject.runtime.logs(workload.id, LogQuery(10))) == []
+
+        async def is_silent() -> bool:
+            return not await subject.runtime.logs(workload.id, LogQuery(10))
+
+        await until(is_silent, "its logs are gone")
 
     async def test_of_what_never_was(self, subject: Subject) -> None:
         await subject.runtime.remove(uuid.uuid4())
