@@ -262,6 +262,8 @@ async def test_a_watch_that_has_been_broken_for_long_says_nothing_any_more(
     fake_cluster.fail(503, path="/pods", times=1_000)
     fake_cluster.watches.cut()
     await until(lambda: isinstance(runtime._mirrors["Pod"].failure, ApiError), "the watch is broken")
+    others = [mirror for kind, mirror in runtime._mirrors.items() if kind != "Pod"]
+    await until(lambda: all(mirror.failure is None for mirror in others), "the other watches work again")
     assert await told(runtime, wanted.id) == "1x1 complete | 1: R", "a short break does not count"
     monkeypatch.setattr("app.runtimes.kubernetes.PATIENCE_SECONDS", 0.0)
     with pytest.raises(RuntimeUnavailable, match=r"busy \(503\)"):
