@@ -203,10 +203,10 @@ async def test_a_server_that_hangs_is_not_waited_for(fake_cluster: FakeCluster, 
 async def test_an_answer_that_was_lost_changes_nothing(fake_cluster: FakeCluster, open_runtime: Open) -> None:
     """What was asked for is there, and is seen to be there; to ask again is to ask for the same."""
     fake_cluster.controllers.ready_at_once = True
-    runtime = await open_runtime(timing=dataclasses.replace(TIMING, answer_seconds=0.2))
+    runtime = await open_runtime()
     wanted = workload(launch(1, SECRET))
     for path in ("/services", "/secrets", "/deployments"):
-        fake_cluster.fail(None, method="PATCH", path=path, after=True)
+        fake_cluster.fail(502, method="PATCH", path=path, after=True)
         with pytest.raises(RuntimeUnavailable):
             await runtime.apply(wanted)
     await until_told(runtime, wanted.id, "1x1 complete | 1: R")
@@ -214,7 +214,7 @@ async def test_an_answer_that_was_lost_changes_nothing(fake_cluster: FakeCluster
     await runtime.apply(wanted)
     assert fake_cluster.store.version == version
     for path in ("/deployments", "/services", "/secrets"):
-        fake_cluster.fail(None, method="DELETE", path=path, after=True)
+        fake_cluster.fail(502, method="DELETE", path=path, after=True)
         with pytest.raises(RuntimeUnavailable):
             await runtime.remove(wanted.id)
     await until_told(runtime, wanted.id, "nothing")
@@ -244,6 +244,7 @@ async def test_unknown_is_not_absent(fake_cluster: FakeCluster, open_runtime: Op
     """Nothing is said of workloads before everything has been listed once."""
     fake_cluster.fail(None, path="/pods", times=9)
     runtime = await open_runtime(timing=dataclasses.replace(TIMING, answer_seconds=0.1))
+    await until(lambda: runtime._mirrors["Pod"].failure is not None, "it has been tried in vain")
     wanted = workload()
     for question in (runtime.observe([wanted.id]), runtime.remove(wanted.id), runtime.owned()):
         with pytest.raises(RuntimeUnavailable, match="does not answer in time"):
