@@ -16,7 +16,14 @@ from tests.runtimes.kubernetes.fixtures import (
     fake_cluster as fake_cluster,
     kubeconfig as kubeconfig,
     kubernetes_runtime as kubernetes_runtime,
+    kubernetes_subject as kubernetes_subject,
     open_runtime as open_runtime,
+)
+from tests.runtimes.kubernetes.real import (
+    cluster_client as cluster_client,
+    cluster_namespace as cluster_namespace,
+    cluster_runtime as cluster_runtime,
+    cluster_subject as cluster_subject,
 )
 from tests.runtimes.subject import Subject
 from tests.runtimes.wire import Wire, wired

@@ -1,4 +1,7 @@
-"""What every runtime must do. A driver that Slipway restarts joins by its fixture of a `Subject`."""
+"""What every runtime must do. A driver joins by its fixture of a `Subject`.
+
+Those that heal by themselves need not do as they are told about single runs: for them the first part stands.
+"""
 
 import asyncio
 import uuid
@@ -10,13 +13,150 @@ from app.domain.enums import ContainerState
 from app.domain.logs import LogQuery, LogStream
 from app.runtimes.base import RuntimeUnavailable, WantedContainer, WantedWorkload
 from tests.runtimes.subject import Subject
-from tests.runtimes.world import container, ended, gone, launched, lines, observed, until, waiting, wanted
+from tests.runtimes.world import container, ended, launched, lines, observed, until, waiting, wanted
 
 
 @pytest.fixture(params=["process_subject", pytest.param("docker_subject", marks=pytest.mark.docker)])
 def subject(request: pytest.FixtureRequest) -> Subject:
     found: Subject = request.getfixturevalue(request.param)
     return found
+
+
+PATIENCE_SECONDS = 60.0  # a cluster may have to pull an image
+
+
+@pytest.fixture(
+    params=[
+        "process_subject",
+        pytest.param("docker_subject", marks=pytest.mark.docker),
+        "kubernetes_subject",
+        pytest.param("cluster_subject", marks=pytest.mark.kubernetes),
+    ]
+)
+def any_subject(request: pytest.FixtureRequest) -> Subject:
+    found: Subject = request.getfixturevalue(request.param)
+    return found
+
+
+async def comes_to(subject: Subject, workload: WantedWorkload, **running: int) -> None:
+    """Ask for a workload until so many containers of each launch run (`launch_1=2`), and of no other."""
+
+    async def is_so() -> bool:
+        await subject.runtime.apply(workload)
+        found = await observed(subject.runtime, workload.id)
+        counts = {
+            f"launch_{number}": sum(each.state is ContainerState.RUNNING for each in seen)
+            for number, seen in (found.launches if found is not None else {}).items()
+        }
+        return {name: count for name, count in counts.items() if count} == running
+
+    await until(is_so, f"there run {running}", PATIENCE_SECONDS)
+
+
+class TestEveryRuntime:
+    async def test_apply_is_idempotent(self, any_subject: Subject) -> None:
+        workload = wanted(any_subject.shell(waiting()), any_subject.shell(waiting(), "side", port=None), replicas=2)
+        await comes_to(any_subject, workload, launch_1=4)
+        await any_subject.runs(workload.id, 4)
+        before = await observed(any_subject.runtime, workload.id)
+        await any_subject.runtime.apply(workload)
+        await any_subject.runtime.apply(workload)
+        after = await observed(any_subject.runtime, workload.id)
+        assert before is not None
+        assert after is not None
+        assert after.launches == before.launches
+
+    @pytest.mark.parametrize("milliseconds", [0, 5, 20, 60, 200])
+    async def test_what_was_cut_short_is_finished_by_the_next(self, any_subject: Subject, milliseconds: int) -> None:
+        """As when the answer to it was lost."""
+        workload = wanted(any_subject.shell(waiting()), replicas=2)
+        cut_short = asyncio.ensure_future(any_subject.runtime.apply(workload))
+        await asyncio.wait([cut_short], timeout=milliseconds / 1000)
+        cut_short.cancel()
+        await asyncio.gather(cut_short, return_exceptions=True)
+        await comes_to(any_subject, workload, launch_1=2)
+        await any_subject.runs(workload.id, 2)
+        found = await observed(any_subject.runtime, workload.id)
+        assert found is not None
+        assert {each.run for each in found.launches[1]} == {0}
+
+    async def test_replicas_come_and_go(self, any_subject: Subject) -> None:
+        container = any_subject.shell(waiting())
+        workload_id = uuid.uuid4()
+        for replicas in (1, 3, 2):
+            await comes_to(
+                any_subject, wanted(container, workload_id=workload_id, replicas=replicas), launch_1=replicas
+            )
+            await any_subject.runs(workload_id, replicas)
+
+    async def test_a_later_launch_takes_over(self, any_subject: Subject) -> None:
+        workload_id = uuid.uuid4()
+        old, new = (launched(any_subject.shell(waiting()), number=number) for number in (3, 4))
+        await comes_to(any_subject, WantedWorkload(workload_id, (old,)), launch_3=1)
+        await any_subject.runtime.apply(WantedWorkload(workload_id, (old, new)))
+        await comes_to(any_subject, WantedWorkload(workload_id, (new,)), launch_4=1)
+        await any_subject.runs(workload_id, 1)
+
+    async def test_one_that_cannot_start_keeps_no_other(self, any_subject: Subject) -> None:
+        """Neither beside it, nor in another workload."""
+        broken = WantedContainer("side", any_subject.image, ("/nonexistent/command",), {})
+        workload, other = wanted(any_subject.shell(waiting()), broken), wanted(any_subject.shell(waiting()))
+        await comes_to(any_subject, workload, launch_1=1)
+        await comes_to(any_subject, other, launch_1=1)
+
+        async def is_told() -> bool:
+            found = await observed(any_subject.runtime, workload.id)
+            assert found is not None
+            return {each.container: each.reason for each in found.launches[1]} == {"main": None, "side": "START_ERROR"}
+
+        await until(is_told, "the one that can't start says so", PATIENCE_SECONDS)
+
+    async def test_remove_leaves_nothing(self, any_subject: Subject) -> None:
+        workload = wanted(any_subject.shell(waiting()), replicas=2)
+        await comes_to(any_subject, workload, launch_1=2)
+        assert set(await any_subject.runtime.owned()) == {workload.id}
+        any_subject.changes.clear()
+        runtime = any_subject.runtime
+        await asyncio.gather(runtime.remove(workload.id), runtime.remove(workload.id))
+
+        async def is_gone() -> bool:
+            return await observed(runtime, workload.id) is None
+
+        await until(is_gone, "nothing is left of it", PATIENCE_SECONDS)
+        assert workload.id in any_subject.changes
+        assert set(await runtime.owned()) == set()
+        await any_subject.runs(workload.id, 0)
+
+        async def is_silent() -> bool:
+            return not await runtime.logs(workload.id, LogQuery(10))
+
+        await until(is_silent, "its logs are gone")
+        await runtime.remove(workload.id)
+        await runtime.remove(uuid.uuid4())
+
+    async def test_what_there_is_nothing_of_is_left_out(self, any_subject: Subject) -> None:
+        workload = wanted(any_subject.shell(waiting()))
+        await any_subject.runtime.apply(workload)
+        assert set(await any_subject.runtime.observe([workload.id, uuid.uuid4()])) == {workload.id}
+
+    async def test_unknown_is_not_absent(self, any_subject: Subject) -> None:
+        workload = wanted(any_subject.shell(waiting()))
+        runtime = any_subject.runtime
+        await runtime.apply(workload)
+        await runtime.close(at_once=True)
+        for question in (
+            runtime.observe([workload.id]),
+            runtime.apply(workload),
+            runtime.remove(workload.id),
+            runtime.owned(),
+            runtime.logs(workload.id, LogQuery(1)),
+        ):
+            with pytest.raises(RuntimeUnavailable, match="is not open"):
+                await question
+        health = await runtime.check()
+        assert not health.available
+        assert health.message.startswith(f"The {runtime.name} runtime is not open")
+        await runtime.close()
 
 
 class TestApply:
@@ -43,23 +183,6 @@ class TestApply:
         await subject.runtime.apply(workload)
         assert await observed(subject.runtime, workload.id) == before
         assert len(await lines(subject.runtime, workload.id, 2)) == 2
-
-    @pytest.mark.parametrize("milliseconds", [0, 5, 20, 60, 200])
-    async def test_what_was_cut_short_is_finished_by_the_next(self, subject: Subject, milliseconds: int) -> None:
-        workload = wanted(subject.shell(waiting("echo started")), replicas=2)
-        cut_short = asyncio.ensure_future(subject.runtime.apply(workload))
-        await asyncio.wait([cut_short], timeout=milliseconds / 1000)
-        cut_short.cancel()
-        await asyncio.gather(cut_short, return_exceptions=True)
-
-        async def is_running() -> bool:
-            await subject.runtime.apply(workload)
-            found = await observed(subject.runtime, workload.id)
-            return found is not None and [each.state for each in found.launches[1]] == [ContainerState.RUNNING] * 2
-
-        await until(is_running, "both replicas run")
-        assert {each.run for each in (await observed(subject.runtime, workload.id)).launches[1]} == {0}  # type: ignore[union-attr]
-        await subject.runs(workload.id, 2)
 
     async def test_one_that_cannot_start_does_not_keep_the_others(self, subject: Subject) -> None:
         broken = WantedContainer("side", subject.image, ("/nonexistent/command",), {})
@@ -156,54 +279,6 @@ class TestLaunches:
         before = await observed(subject.runtime, workload.id)
         await subject.runtime.apply(wanted(workload_id=workload.id, runs={"0": {"main": 0}}))
         assert await observed(subject.runtime, workload.id) == before
-
-
-class TestRemove:
-    async def test_it_leaves_nothing(self, subject: Subject) -> None:
-        workload = wanted(subject.shell(waiting("echo ready")), replicas=2)
-        await subject.runtime.apply(workload)
-        await lines(subject.runtime, workload.id, 2)
-        subject.changes.clear()
-        await asyncio.gather(subject.runtime.remove(workload.id), subject.runtime.remove(workload.id))
-        await gone(subject.runtime, workload.id)
-        assert workload.id in subject.changes
-        await subject.runtime.remove(workload.id)
-        assert set(await subject.runtime.owned()) == set()
-        await subject.runs(workload.id, 0)
-
-        async def is_silent() -> bool:
-            return not await subject.runtime.logs(workload.id, LogQuery(10))
-
-        await until(is_silent, "its logs are gone")
-
-    async def test_of_what_never_was(self, subject: Subject) -> None:
-        await subject.runtime.remove(uuid.uuid4())
-
-
-class TestObserve:
-    async def test_what_there_is_nothing_of_is_left_out(self, subject: Subject) -> None:
-        workload = wanted(subject.shell(waiting()))
-        await subject.runtime.apply(workload)
-        assert set(await subject.runtime.observe([workload.id, uuid.uuid4()])) == {workload.id}
-        assert set(await subject.runtime.owned()) == {workload.id}
-
-    async def test_a_closed_runtime_knows_nothing_instead_of_having_nothing(self, subject: Subject) -> None:
-        workload = wanted(subject.shell(waiting()))
-        await subject.runtime.apply(workload)
-        await subject.runtime.close(at_once=True)
-        for question in (
-            subject.runtime.observe([workload.id]),
-            subject.runtime.apply(workload),
-            subject.runtime.remove(workload.id),
-            subject.runtime.owned(),
-            subject.runtime.logs(workload.id, LogQuery(1)),
-        ):
-            with pytest.raises(RuntimeUnavailable, match="is not open"):
-                await question
-        health = await subject.runtime.check()
-        assert not health.available
-        assert health.message.startswith(f"The {subject.runtime.name} runtime is not open")
-        await subject.runtime.close()
 
 
 class TestLogs:

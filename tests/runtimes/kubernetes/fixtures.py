@@ -15,6 +15,7 @@ from app.domain import manifests
 from app.runtimes.kubernetes import KubernetesRuntime
 from app.runtimes.kubernetes_client import Timing
 from tests.runtimes.kubernetes.fake.server import FakeCluster
+from tests.runtimes.subject import Subject
 
 INSTALLATION = UUID("00000000-0000-4000-8000-000000000001")
 CLUSTER = manifests.Cluster(INSTALLATION, "workloads", timedelta(minutes=10))
@@ -94,3 +95,15 @@ async def kubernetes_runtime(fake_cluster: FakeCluster, open_runtime: Open) -> K
     """A runtime on a fake cluster in which pods do at once what they are to."""
     fake_cluster.controllers.ready_at_once = True
     return await open_runtime()
+
+
+@pytest.fixture
+def kubernetes_subject(
+    kubernetes_runtime: KubernetesRuntime, fake_cluster: FakeCluster, changes: list[UUID]
+) -> Subject:
+    async def running(workload_id: UUID) -> int:
+        pods = fake_cluster.pods(workload=manifests.label_of(workload_id))
+        statuses = [each for pod in pods for each in pod["status"].get("containerStatuses", ())]
+        return sum("running" in each["state"] for each in statuses)
+
+    return Subject(kubernetes_runtime, changes, "registry.example/app:1", running)

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tests.runtimes.kubernetes.fake.fields import Object
@@ -233,18 +234,19 @@ class Controllers:
         if "deletionTimestamp" in pod["metadata"]:
             self.store.remove(PODS, namespace, name)
         elif not pod["status"].get("containerStatuses"):
-            self.set_pod(namespace, name, running, ready=True)
+            self.set_pod(namespace, name, _started, ready=True)
 
-    def set_pod(self, namespace: str, name: str, state: Any, *, ready: bool = False) -> None:
-        """Set the state of all containers of a pod, as `running()` or `waiting(…)` make it."""
+    def set_pod(self, namespace: str, name: str, state: Callable[[Object], Object], *, ready: bool = False) -> None:
+        """Set the state of each container of a pod. `ready`: those that run are."""
         pod = copy.deepcopy(self.store.get(PODS, namespace, name))
         known = {each["name"]: each for each in pod["status"].get("containerStatuses", ())}
+        states = {each["name"]: state(each) for each in pod["spec"]["containers"]}
         statuses = [
-            _container_status(each["name"], known.get(each["name"]), state() if callable(state) else state, ready=ready)
-            for each in pod["spec"]["containers"]
+            _container_status(name, known.get(name), each, ready=ready and "running" in each)
+            for name, each in states.items()
         ]
-        flag = "True" if ready else "False"
-        reason = {} if ready else {"reason": "ContainersNotReady"}
+        flag = "True" if all(each["ready"] for each in statuses) else "False"
+        reason = {} if flag == "True" else {"reason": "ContainersNotReady"}
         conditions = [
             {"type": "PodScheduled", "status": "True"},
             {"type": "Ready", "status": flag, **reason},
@@ -312,6 +314,14 @@ def template_hash(template: Object) -> str:
 
 def running() -> Object:
     return {"running": {"startedAt": now()}}
+
+
+def _started(container: Object) -> Object:
+    """What becomes of a container that is started: it runs, unless its command is not there."""
+    command = (container.get("command") or [""])[0]
+    if command.startswith("/nonexistent/"):
+        return waiting("RunContainerError", f'exec: "{command}": stat {command}: no such file or directory')
+    return running()
 
 
 def waiting(reason: str, message: str | None = None) -> Object:

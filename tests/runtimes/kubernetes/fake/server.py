@@ -100,11 +100,11 @@ class FakeCluster:
 
     def pod_ready(self, *pods: Object) -> None:
         """These pods run and are ready."""
-        self._set_pods(pods, controllers.running, ready=True)
+        self._set_pods(pods, controllers.running(), ready=True)
 
     def pod_unready(self, *pods: Object) -> None:
         """These pods run, and are not ready."""
-        self._set_pods(pods, controllers.running)
+        self._set_pods(pods, controllers.running())
 
     def pod_waits(self, *pods: Object, reason: str, message: str | None = None) -> None:
         """The containers of these pods wait for something."""
@@ -120,9 +120,9 @@ class FakeCluster:
             self.store.remove(PODS, "workloads", pod["metadata"]["name"])
         self.controllers.settle()
 
-    def _set_pods(self, pods: Sequence[Object], state: Any, *, ready: bool = False) -> None:
+    def _set_pods(self, pods: Sequence[Object], state: Object, *, ready: bool = False) -> None:
         for pod in pods:
-            self.controllers.set_pod("workloads", pod["metadata"]["name"], state, ready=ready)
+            self.controllers.set_pod("workloads", pod["metadata"]["name"], lambda _: state, ready=ready)
         self.controllers.settle()
 
     def objects(self, kind: str) -> list[Object]:
