@@ -395,7 +395,9 @@ class FakeCluster:
             words = f'container "{container}" in pod "{call.name}" is waiting to start: ContainerCreating'
         if words:
             raise Failure(400, words)
-        lines = self.logs.get((call.name or "", container, previous), b"").splitlines(keepends=True)
+        # Between two runs the last one is also the one before.
+        is_former = previous and "waiting" not in statuses.get(container, {}).get("state", {})
+        lines = self.logs.get((call.name or "", container, is_former), b"").splitlines(keepends=True)
         if since := call.query.get("sinceTime"):
             lines = [line for line in lines if line[:19].decode() >= since[:19]]
         if tail := int(call.query.get("tailLines", -1) or 0):
