@@ -38,8 +38,9 @@ from app.domain.slots import Policy
 from app.domain.traffic import Traffic
 from app.domain.validation import Limits
 from app.reconciler.loop import Reconciler
-from app.runtimes import kubernetes_account
+from app.runtimes import docker_engine, kubernetes_account
 from app.runtimes.base import Runtime, RuntimeUnavailable
+from app.runtimes.docker import DockerRuntime
 from app.runtimes.process import ProcessRuntime
 from app.settings import Settings
 from app.web.application import application
@@ -144,7 +145,9 @@ class Choice:
 
 
 async def choose_runtime(settings: Settings) -> Choice:
-    """The runtime that is asked for; by itself Kubernetes where a cluster is configured, else processes.
+    """The runtime that is asked for; by itself Kubernetes where a cluster is configured, else an engine that answers.
+
+    Where there is none of these workloads run as processes.
 
     Raises:
         StartError: it would be processes, for callers beyond this machine, and nobody asked for that by name.
@@ -153,6 +156,8 @@ async def choose_runtime(settings: Settings) -> Choice:
         return Choice(settings.runtime, f"SLIPWAY_RUNTIME is {settings.runtime}")
     if (how := kubernetes_account.configured(os.environ)) is not None:
         return Choice("kubernetes", how)
+    if await docker_engine.reachable(settings.docker_host):
+        return Choice("docker", f"a container engine answers at {settings.docker_host}")
     if not settings.is_loopback:
         raise StartError(
             f"SLIPWAY_HOST is {settings.host!r}, beyond this machine, for whose callers the runtime `process` would "
@@ -183,6 +188,9 @@ async def make_runtime(choice: Choice, settings: Settings, database: Database) -
 
         where = await cluster(settings, database)
         return KubernetesRuntime(where, credentials=registry_credentials(settings).for_registry)
+    if choice.name == "docker":
+        opens = registry_credentials(settings).for_registry
+        return DockerRuntime(settings.docker_host, await installations.identity(database), opens)
     return ProcessRuntime(_private(settings) / "workloads")
 
 
