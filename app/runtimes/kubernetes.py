@@ -43,7 +43,7 @@ from app.runtimes.kubernetes_client import (
     Resource,
     Timing,
 )
-from app.runtimes.kubernetes_mirror import Mirror, workload_of
+from app.runtimes.kubernetes_mirror import SECRETS_READ, Mirror, workload_of
 
 RegistryCredentials = Callable[[str], tuple[str, str] | None]
 """Username and password for a registry, as image references name it ("docker.io", "registry.example:5000"), if any."""
@@ -234,14 +234,32 @@ class KubernetesRuntime:
             raise RuntimeUnavailable("The Kubernetes API server has not told yet what there is.")
 
     def _look(self, workload_id: UUID) -> Observation | None:
+        seen = self._read(workload_id)
+        if workload_id in self._refused:
+            seen = dataclasses.replace(seen or Observation({}), rollout=self._refused[workload_id])
+        elif seen is not None and seen.rollout is not None and self._lacks_something(workload_id):
+            # As if it had not been asked for, so that it is.
+            seen = dataclasses.replace(seen, rollout=None)
+        return seen
+
+    def _read(self, workload_id: UUID) -> Observation | None:
+        """What is mirrored of a workload."""
         label = manifests.label_of(workload_id)
         found = {kind: mirror.of(label) for kind, mirror in self._mirrors.items()}
-        refused = self._refused.get(workload_id)
-        if refused is None and not any(found.values()):
+        if not any(found.values()):
             return None
         deployment = self._mirrors[DEPLOYMENTS.kind].get(manifests.name_of(workload_id))
-        seen = kubernetes_status.observe(deployment, found[PODS.kind], found[SECRETS.kind])
-        return seen if refused is None else dataclasses.replace(seen, rollout=refused)
+        return kubernetes_status.observe(deployment, found[PODS.kind], found[SECRETS.kind])
+
+    def _lacks_something(self, workload_id: UUID) -> bool:
+        """Whether someone deleted what belongs beside the Deployment: the way to it, or Secrets that its pods read."""
+        name = manifests.name_of(workload_id)
+        deployment = self._mirrors[DEPLOYMENTS.kind].get(name) or {}
+        ways = [SERVICES, *([self._routes] if self._routes else [])]
+        secrets: Collection[str] = deployment.get(SECRETS_READ, ())
+        return any(self._mirrors[each.kind].get(name) is None for each in ways) or any(
+            self._mirrors[SECRETS.kind].get(each) is None for each in secrets
+        )
 
     async def _apply(self, workload: WantedWorkload, wanted: WantedLaunch) -> None:
         name = manifests.name_of(workload.id)
@@ -252,16 +270,18 @@ class KubernetesRuntime:
         for manifest in manifests.surroundings(self.cluster, workload.id, wanted, credentials):
             await self._put(manifest)
         version = {} if present is None else {"resourceVersion": present["metadata"]["resourceVersion"]}
-        if present is not None and kubernetes_status.launch_of(present["spec"]["template"]) == wanted.number:
-            if present["spec"].get("replicas") != wanted.replicas:
-                changes = {"metadata": version, "spec": {"replicas": wanted.replicas}}
-                self._wrote(await self._client.merge(DEPLOYMENTS, self.cluster.namespace, name, changes))
-        elif wanted.containers:
+        is_there = present is not None and kubernetes_status.launch_of(present["spec"]["template"]) == wanted.number
+        if wanted.containers:
             *secrets, deployment = manifests.rollout(self.cluster, workload.id, wanted, credentials)
             for secret in secrets:
-                await self._put(secret)
-            deployment["metadata"] |= version
-            await self._put(deployment)
+                if not is_there or self._mirrors[SECRETS.kind].get(secret["metadata"]["name"]) is None:
+                    await self._put(secret)
+            if not is_there:
+                deployment["metadata"] |= version
+                await self._put(deployment)
+        if present is not None and is_there and present["spec"].get("replicas") != wanted.replicas:
+            changes = {"metadata": version, "spec": {"replicas": wanted.replicas}}
+            self._wrote(await self._client.merge(DEPLOYMENTS, self.cluster.namespace, name, changes))
 
     def _credentials_for(self, workload: WantedWorkload) -> manifests.Credentials:
         images = {each.image for launch in workload.launches for each in launch.containers}

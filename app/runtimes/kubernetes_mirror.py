@@ -17,6 +17,9 @@ from app.domain.manifests import WORKLOAD_LABEL
 from app.runtimes.base import RuntimeUnavailable
 from app.runtimes.kubernetes_client import DEPLOYMENTS, PODS, ApiError, Client, Object, Resource
 
+SECRETS_READ = "secretsRead"
+"""Where the names of Secrets stand that the pods of a Deployment read: no field of the API's, it is put there here."""
+
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 
@@ -199,8 +202,18 @@ def slim(resource: Resource, found: Object) -> Object:
     if resource is PODS:
         kept["spec"] = {"containers": [{"name": each["name"]} for each in found["spec"]["containers"]]}
     elif resource is DEPLOYMENTS:
-        kept["spec"] = {**found["spec"], "template": {"metadata": found["spec"]["template"].get("metadata")}}
+        template = found["spec"]["template"]
+        kept["spec"] = {**found["spec"], "template": {"metadata": template.get("metadata")}}
+        kept[SECRETS_READ] = _secrets_read(template.get("spec") or {})
     return kept
+
+
+def _secrets_read(pod: Mapping[str, Any]) -> set[str]:
+    """The names of the Secrets without which a pod does not start."""
+    pull = {each["name"] for each in pod.get("imagePullSecrets") or ()}
+    variables = [each for container in pod.get("containers") or () for each in container.get("env") or ()]
+    references = [(each.get("valueFrom") or {}).get("secretKeyRef") for each in variables]
+    return pull | {each["name"] for each in references if each is not None}
 
 
 def workload_of(found: Object) -> str:

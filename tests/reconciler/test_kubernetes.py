@@ -18,7 +18,7 @@ from app.reconciler.loop import Reconciler
 from app.runtimes.kubernetes import KubernetesRuntime
 from tests.reconciler.world import LENIENT, World, now, reconciling, until
 from tests.runtimes.kubernetes.fake.server import FakeCluster
-from tests.runtimes.kubernetes.fake.store import DEPLOYMENTS
+from tests.runtimes.kubernetes.fake.store import DEPLOYMENTS, KINDS
 from tests.runtimes.kubernetes.fixtures import CLUSTER, TIMING, fake_cluster as fake_cluster, kubeconfig as kubeconfig
 from tests.runtimes.kubernetes.world import workload
 
@@ -172,7 +172,9 @@ async def test_a_pod_that_crashes_later_interrupts(world: World, fake_cluster: F
         assert [each["restartCount"] for each in row.container_statuses] == [1]
 
 
-async def test_what_another_one_scales_is_put_right(world: World, fake_cluster: FakeCluster, kubeconfig: Path) -> None:
+async def test_what_others_scale_and_delete_is_put_right(
+    world: World, fake_cluster: FakeCluster, kubeconfig: Path
+) -> None:
     fake_cluster.controllers.ready_at_once = True
     async with serving(world, kubeconfig):
         workload_id = await world.deploy(MAIN, replicas=2)
@@ -186,6 +188,9 @@ async def test_what_another_one_scales_is_put_right(world: World, fake_cluster: 
         fake_cluster.controllers.settle()
         await until(lambda: len(fake_cluster.pods()) == 2, "it is back")
         await world.reaches(workload_id, Status.RUNNING)
+        fake_cluster.store.remove(KINDS["", "services"], "workloads", deployment["metadata"]["name"])
+        await until(lambda: len(fake_cluster.objects("Service")) == 1, "the way to it is back")
+        assert (await world.row(workload_id)).status is Status.RUNNING
 
 
 async def test_a_replacement_takes_over_when_it_is_ready(

@@ -20,7 +20,7 @@ from tests.runtimes.subject import Subject
 INSTALLATION = UUID("00000000-0000-4000-8000-000000000001")
 CLUSTER = manifests.Cluster(INSTALLATION, "workloads", timedelta(minutes=10))
 TIMING = Timing(
-    connect_seconds=2.0, answer_seconds=2.0, watch_seconds=2, watch_grace_seconds=0.5, first_list_seconds=0.5
+    connect_seconds=2.0, answer_seconds=2.0, watch_seconds=2, watch_grace_seconds=0.5, first_list_seconds=10.0
 )
 
 Open = Callable[..., Awaitable[KubernetesRuntime]]

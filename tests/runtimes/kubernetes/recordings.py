@@ -56,7 +56,7 @@ def play(name: str, workload_id: UUID) -> Iterator[Observation | None]:
         mirror = runtime._mirrors.get(event["object"]["kind"])
         if mirror is not None:
             mirror.take(event)
-            yield runtime._look(workload_id)
+            yield runtime._read(workload_id)
 
 
 def story(name: str, workload_id: UUID) -> list[str]:

@@ -21,6 +21,8 @@ from tests.runtimes.kubernetes.fake.server import FakeCluster
 from tests.runtimes.kubernetes.fixtures import CLUSTER, TIMING, Open, kubeconfig_for
 from tests.runtimes.kubernetes.world import MAIN, SECRET, launch, told, until, until_told, workload
 
+# For clusters that never list everything.
+IMPATIENT = dataclasses.replace(TIMING, first_list_seconds=0.3)
 RECORDED = {each["name"]: each["response"] for each in recordings.read("errors")}
 
 
@@ -243,7 +245,7 @@ async def test_a_change_in_between_is_left_to_whoever_made_it(fake_cluster: Fake
 async def test_unknown_is_not_absent(fake_cluster: FakeCluster, open_runtime: Open) -> None:
     """Nothing is said of workloads before everything has been listed once."""
     fake_cluster.fail(None, path="/pods", times=9)
-    runtime = await open_runtime(timing=dataclasses.replace(TIMING, answer_seconds=0.1))
+    runtime = await open_runtime(timing=dataclasses.replace(IMPATIENT, answer_seconds=0.1))
     await until(lambda: runtime._mirrors["Pod"].failure is not None, "it has been tried in vain")
     wanted = workload()
     for question in (runtime.observe([wanted.id]), runtime.remove(wanted.id), runtime.owned()):
@@ -313,7 +315,8 @@ async def test_missing_rights_are_named(fake_cluster: FakeCluster, open_runtime:
 async def test_a_cluster_without_the_gateway_api(fake_cluster: FakeCluster, open_runtime: Open) -> None:
     fake_cluster.fail(404, path="/httproutes", body="404 page not found\n", times=1_000)
     gateway = manifests.Gateway("infrastructure", "public")
-    runtime = await open_runtime(dataclasses.replace(CLUSTER, domain="apps.example.com", gateway=gateway))
+    cluster = dataclasses.replace(CLUSTER, domain="apps.example.com", gateway=gateway)
+    runtime = await open_runtime(cluster, timing=IMPATIENT)
     health = await runtime.check()
     assert (health.available, "Gateway API" in health.message) == (False, True)
 
@@ -344,7 +347,7 @@ async def test_credentials_that_are_not_accepted(fake_cluster: FakeCluster, open
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig_for("http://127.0.0.1:1", {"token": "good"})))
-    runtime = KubernetesRuntime(CLUSTER, environ={"KUBECONFIG": str(path)}, timing=TIMING)
+    runtime = KubernetesRuntime(CLUSTER, environ={"KUBECONFIG": str(path)}, timing=IMPATIENT)
     await runtime.open(lambda _: None)
     try:
         with pytest.raises(RuntimeUnavailable, match="can't be reached"):

@@ -11,7 +11,7 @@ import pytest
 from app.domain import manifests
 from app.runtimes.base import RuntimeUnavailable
 from app.runtimes.kubernetes_client import DEPLOYMENTS, PODS, SECRETS, ApiError, Client, Object
-from app.runtimes.kubernetes_mirror import Mirror, slim
+from app.runtimes.kubernetes_mirror import SECRETS_READ, Mirror, slim
 from tests.runtimes.kubernetes.fake import store
 from tests.runtimes.kubernetes.fake.server import FakeCluster
 from tests.runtimes.kubernetes.fixtures import CLUSTER, TIMING
@@ -235,19 +235,22 @@ async def test_only_metadata_is_kept_of_secrets(fake_cluster: FakeCluster, start
 def test_what_nobody_asks_for_is_not_kept() -> None:
     """Above all variables: there are thousands of pods."""
     metadata = {"name": "a", "labels": {"b": "c"}}
-    container = {"name": "main", "image": "image", "env": [{"name": "A", "value": "1"}]}
+    container: Any = {"name": "main", "image": "image", "env": [{"name": "A", "value": "1"}]}
     pod = {
         "metadata": {**metadata, "managedFields": []},
         "spec": {"containers": [container], "nodeName": "n"},
         "status": {},
     }
     assert slim(PODS, pod) == {"metadata": metadata, "spec": {"containers": [{"name": "main"}]}, "status": {}}
-    template = {"metadata": metadata, "spec": {"containers": [container]}}
+    reading = {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s-1", "key": "k"}}}
+    containers = [{**container, "env": [*container["env"], reading]}, {"name": "side"}]
+    template = {"metadata": metadata, "spec": {"containers": containers, "imagePullSecrets": [{"name": "s-2"}]}}
     deployment = {"metadata": metadata, "spec": {"replicas": 2, "template": template}, "status": {}}
     assert slim(DEPLOYMENTS, deployment) == {
         "metadata": metadata,
         "spec": {"replicas": 2, "template": {"metadata": metadata}},
         "status": {},
+        SECRETS_READ: {"s-1", "s-2"},
     }
 
 

@@ -137,6 +137,6 @@ def test_everything_is_gone_only_when_the_last_pod_is() -> None:
             if kind in runtime._mirrors and event["type"] != "BOOKMARK":
                 runtime._mirrors[kind].take(event)
                 alive.discard((kind, name)) if event["type"] == "DELETED" else alive.add((kind, name))
-                seen = runtime._look(workload_id)
+                seen = runtime._read(workload_id)
                 assert (seen is None) == (not alive)
         assert seen is None

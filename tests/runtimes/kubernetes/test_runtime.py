@@ -7,11 +7,13 @@ import uuid
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from app.domain import manifests
 from app.domain.wanted import WantedLaunch, WantedWorkload
 from app.runtimes.kubernetes import KubernetesRuntime
 from tests.runtimes.kubernetes.fake.server import FakeCluster
-from tests.runtimes.kubernetes.fake.store import DEPLOYMENTS, PODS
+from tests.runtimes.kubernetes.fake.store import DEPLOYMENTS, KINDS, PODS
 from tests.runtimes.kubernetes.fixtures import CLUSTER, Open
 from tests.runtimes.kubernetes.world import MAIN, SECRET, launch, told, until, until_told, workload
 
@@ -192,6 +194,27 @@ def _scale(cluster: FakeCluster, replicas: int) -> None:
     cluster.store.owners(deployment).update(deployment, changed, "kubectl")
     cluster.store.replace(DEPLOYMENTS, "workloads", changed)
     cluster.controllers.settle()
+
+
+@pytest.mark.parametrize("kind", ["Service", "Ingress", "Secret"])
+async def test_what_another_one_deletes_comes_back(fake_cluster: FakeCluster, open_runtime: Open, kind: str) -> None:
+    """It is seen as if it had not been asked for; then it is asked for, and nothing that runs is touched."""
+    fake_cluster.controllers.ready_at_once = True
+    cluster = dataclasses.replace(CLUSTER, domain="apps.example.com")
+    runtime = await open_runtime(cluster, credentials={"registry.example": ("ada", "secret")}.get)
+    wanted = workload(launch(1, SECRET))
+    await runtime.apply(wanted)
+    await until_told(runtime, wanted.id, "1x1 complete | 1: R")
+    before = fake_cluster.objects(kind), fake_cluster.pods()
+    for each in before[0]:
+        resource = next(found for found in KINDS.values() if found.kind == kind)
+        fake_cluster.store.remove(resource, "workloads", each["metadata"]["name"])
+    await until_told(runtime, wanted.id, "no rollout | 1: R")
+    await runtime.apply(wanted)
+    assert await told(runtime, wanted.id) == "1x1 complete | 1: R"
+    names = [each["metadata"]["name"] for each in before[0]]
+    assert [each["metadata"]["name"] for each in fake_cluster.objects(kind)] == names
+    assert fake_cluster.pods() == before[1]
 
 
 async def test_remove_leaves_nothing(fake_cluster: FakeCluster, open_runtime: Open, changes: list[UUID]) -> None:
