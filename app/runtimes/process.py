@@ -245,7 +245,9 @@ class ProcessRuntime:
             await self._remove(workload_id, number)
 
     async def _remove(self, workload_id: UUID, number: int) -> None:
-        launch = self._workloads[workload_id][number]
+        launch = self._workloads.get(workload_id, {}).get(number)
+        if launch is None:  # it has just gone
+            return
         launch.removing = True
         if launch.alive:
             await self._stop(launch.alive)
@@ -381,12 +383,14 @@ class ProcessRuntime:
                 await process.kept.stop(self.grace_seconds)
 
     async def _forget(self, workload_id: UUID, number: int) -> None:
+        place = self.directory / str(workload_id)
+        await asyncio.to_thread(shutil.rmtree, place / str(number), ignore_errors=True)
         launches = self._workloads.get(workload_id, {})
         launches.pop(number, None)
-        place = self.directory / str(workload_id)
         if not launches:
             self._workloads.pop(workload_id, None)
-        await asyncio.to_thread(shutil.rmtree, place / str(number) if launches else place, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                place.rmdir()
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
