@@ -26,7 +26,7 @@ from starlette.requests import Request
 from app import images
 from app.actions import context as acting, credentials, people, sealing
 from app.api import schema
-from app.api.context import Context
+from app.api.context import Context, Surroundings
 from app.api.loaders import Loaders
 from app.api.logs import Reader
 from app.db import embedded, installations, migrate, reads
@@ -243,7 +243,14 @@ async def reconciling(works: Reconciler) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: Traffic, runtime: Runtime) -> Starlette:
+def web(
+    database: Database,
+    settings: Settings,
+    seals: sealing.Sealer,
+    traffic: Traffic,
+    runtime: Runtime,
+    where: manifests.Cluster,
+) -> Starlette:
     """The ASGI application over a database."""
     resolves, requires_pins = resolver(settings), settings.image_pinning == "require"
     limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)
@@ -255,6 +262,7 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: 
             raise errors.RuntimeUnavailable(str(error)) from error
 
     read_logs = Reader(ask_for_logs)
+    surroundings = Surroundings(where, frozenset(registry_credentials(settings).logins))
 
     def make_context(_: Request, viewer: Viewer) -> Context:
         moment = now()
@@ -265,6 +273,7 @@ def web(database: Database, settings: Settings, seals: sealing.Sealer, traffic: 
             loaders=Loaders(database, viewer, moment),
             public_url=settings.public_url,
             read_logs=read_logs,
+            surroundings=surroundings,
         )
 
     async def authenticate(secret: str | None) -> Viewer | None:
@@ -313,7 +322,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             traffic = Traffic()
             runtime = await make_runtime(choice, settings, database)
             config = uvicorn.Config(
-                web(database, settings, seals, traffic, runtime),
+                web(database, settings, seals, traffic, runtime, await cluster(settings, database)),
                 access_log=False,
                 server_header=False,
                 log_config=None,

@@ -196,7 +196,7 @@ async def serving(database_url: str, *, runtime_available: bool = True, **change
     configured = settings.Settings.model_construct(**{**defaults, **changed})
     seals = sealing.Sealer(secrets.token_bytes(sealing.KEY_BYTES))
     runtime = Unopened()
-    app = main.web(database, configured, seals, Traffic(), runtime)
+    app = main.web(database, configured, seals, Traffic(), runtime, await main.cluster(configured, database))
     # For as long as a test may take: no reconciler tells that it is still there.
     seen_at = main.now() + timedelta(hours=1)
     async with database.transaction() as session:

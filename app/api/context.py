@@ -11,6 +11,7 @@ from app.api.loaders import Loaders
 from app.db import tables
 from app.domain import ids
 from app.domain.logs import LogLine, LogQuery
+from app.domain.manifests import Cluster
 from app.domain.people import Viewer
 
 ReadLogs = Callable[[UUID, LogQuery], Awaitable[Sequence[LogLine]]]
@@ -18,16 +19,25 @@ ReadLogs = Callable[[UUID, LogQuery], Awaitable[Sequence[LogLine]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What manifests are written for: a cluster, and the registries that ask its nodes for passwords."""
+
+    cluster: Cluster
+    registries: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Context:
     """Made for each operation; `public_url` is where clients reach the server, without a slash at the end.
 
-    `read_logs` is the same for all operations.
+    `read_logs` and `surroundings` are the same for all operations.
     """
 
     acting: acting.Context
     loaders: Loaders
     public_url: str
     read_logs: ReadLogs
+    surroundings: Surroundings
 
     @property
     def viewer(self) -> Viewer:

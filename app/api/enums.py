@@ -60,6 +60,13 @@ class ExampleLanguage(StrEnum):
     TYPESCRIPT = "TYPESCRIPT"
 
 
+class ManifestFormat(StrEnum):
+    """What a manifest is written for."""
+
+    KUBERNETES = "KUBERNETES"
+    COMPOSE = "COMPOSE"
+
+
 _ORDERS = {
     "NAME": "By name, regardless of case.",
     "STATUS": "By status, in the order of life.",
@@ -184,6 +191,10 @@ VALUES: Mapping[type[Enum], Mapping[str, str]] = {
     RepositoryOrderField: _ORDERS,
     ArtifactOrderField: _ORDERS,
     WorkloadOrderField: _ORDERS,
+    ManifestFormat: {
+        "KUBERNETES": "Objects for `kubectl apply`: the same that the `kubernetes` runtime applies.",
+        "COMPOSE": "A file for `docker compose up`, which runs one replica.",
+    },
     ExampleLanguage: {
         "CURL": "A shell command.",
         "PYTHON": "Python with httpx.",

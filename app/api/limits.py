@@ -29,12 +29,13 @@ DEPTH_MAXIMUM = 20
 FIELDS_MAXIMUM = 2_000
 ALIASES_MAXIMUM = 100
 ROWS_MAXIMUM = 200_000
-# Each asks a runtime, and may answer with megabytes.
-LOG_READS_MAXIMUM = 20
+# Of fields that ask a runtime, or write what may be megabytes.
+COSTLY_MAXIMUM = 20
+COSTLY = frozenset({"logs", "manifest"})
 
 
 class Bounded(ValidationRule):
-    """Depth, number of fields, of aliases, and how many rows and logs all pages together can come to.
+    """Depth, number of fields, of aliases, and how many rows, logs and manifests all pages together can come to.
 
     Fragments are followed where they are spread. A page whose size is a variable counts as the largest one.
     """
@@ -44,7 +45,7 @@ class Bounded(ValidationRule):
         self._fields = 0
         self._aliases = 0
         self._rows = 0
-        self._log_reads = 0
+        self._costly = 0
         self._exceeded = False
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
@@ -74,13 +75,13 @@ class Bounded(ValidationRule):
         is_list = ids is not None or field.name.value in {"edges", "nodes"}
         rows = place.rows * (_length(ids) if ids is not None else place.page if is_list else 1)
         self._rows += rows if is_list else 0
-        self._log_reads += place.rows if field.name.value == "logs" else 0
+        self._costly += place.rows if field.name.value in COSTLY else 0
         for name, value, maximum in (
             ("levels deep", place.depth, DEPTH_MAXIMUM),
             ("fields", self._fields, FIELDS_MAXIMUM),
             ("aliases", self._aliases, ALIASES_MAXIMUM),
             ("rows, counting full pages,", self._rows, ROWS_MAXIMUM),
-            ("logs, counting full pages,", self._log_reads, LOG_READS_MAXIMUM),
+            ("logs and manifests, counting full pages,", self._costly, COSTLY_MAXIMUM),
         ):
             if value > maximum:
                 message = f"The document asks for {value} {name} at {field.name.value!r}; {maximum} are allowed."

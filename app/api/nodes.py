@@ -9,15 +9,16 @@ import strawberry
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.api import judged, sources, values
+from app.api import judged, manifests, sources, values
 from app.api.connections import Connection, connection
 from app.api.context import Info
+from app.api.enums import ManifestFormat
 from app.api.fields import column, edge, id_field, node, speaks
 from app.api.interfaces import Node
 from app.api.logs import LAST_DEFAULT, LogLine, log_query, read_logs
 from app.api.people import Grant, User, spoken_grants
 from app.db import access, lists, reads, tables
-from app.domain import enums, environment, ids, linting, specification
+from app.domain import enums, ids, linting
 from app.domain.logs import LINES_MAXIMUM
 
 CREATED_AT = "When it was made."
@@ -25,6 +26,7 @@ CREATED_BY = "Who made it."
 ROLE = "The viewer's role on it; of several the strongest. VIEWER where only something under it is shared with them."
 GRANTS = "Who has which role on it, without what is inherited. Empty where only something under it is shared."
 ACTIONS = "Every action, whether it is available to the viewer now, and everything that is in the way."
+NO_SECRETS = "Secrets are left out: comments in it say where to put them."
 REVISION = "Grows with every change; give it back as ifRevision to change only what was read."
 
 
@@ -32,6 +34,9 @@ async def spoken_tags(info: Info, table: Any, on: str, thing_id: UUID) -> list[v
     """The tags of a thing, in order."""
     rows = await info.context.loaders.children(table, on, thing_id, "position")
     return [values.Tag(name=row.name, value=row.value) for row in rows]
+
+
+Format = Annotated[ManifestFormat, strawberry.argument(name="format", description="What it is written for.")]
 
 
 @speaks(tables.RepositoryRow)
@@ -252,6 +257,14 @@ class Artifact(Node):
         found = linting.warnings(await info.context.loaders.specification(self.row.id), self.row.status)
         return [values.SpecWarning(code=each.code, path=each.path, message=each.message) for each in found]
 
+    @strawberry.field(
+        description=f"One replica of it as YAML, to be run elsewhere. {NO_SECRETS} Empty where only a workload of it "
+        "is shared."
+    )
+    async def manifest(self, info: Info, format_: Format = ManifestFormat.KUBERNETES) -> str:
+        """The YAML."""
+        return "" if await self._is_frame(info) else await manifests.of_artifact(info, self.row, format_)
+
     @strawberry.field(description="The active test of a draft; null once it is locked.")
     async def test_workload(self, info: Info) -> "Workload | None":
         """The active test."""
@@ -346,18 +359,6 @@ class Workload(Node):
     )
     async def environment(self, info: Info) -> list[values.EffectiveVariable]:
         """The variables of all containers."""
-        loaders = info.context.loaders
-        rows = await loaders.children(tables.WorkloadVariableRow, "workload_id", self.row.id, "position")
-        artifact = await loaders.row(tables.ArtifactRow, self.row.artifact_id)
-        overrides = [
-            (
-                row.container,
-                specification.EnvironmentVariable(row.name, row.type, row.value, row.credential_id, row.field),
-            )
-            for row in rows
-        ]
-        platform = environment.platform(self.row.id, self.row.artifact_id, artifact.version)
-        spec = specification.from_json(self.row.specification)
         return [
             values.EffectiveVariable(
                 name=each.name,
@@ -366,7 +367,7 @@ class Workload(Node):
                 origin=each.origin,
                 masked=each.masked,
             )
-            for each in environment.effective(spec, overrides, platform)
+            for each in await manifests.variables_of(info, self.row)
         ]
 
     @strawberry.field(description="What the runtime showed last of each container of each replica.")
@@ -396,6 +397,14 @@ class Workload(Node):
     ) -> list[LogLine]:
         """The lines."""
         return await read_logs(info, self.row, log_query(container, since, last, contains))
+
+    @strawberry.field(
+        description=f"What it runs now, as YAML, with its replicas, resources and environment. {NO_SECRETS} For "
+        "Kubernetes it is what the runtime `kubernetes` applies, or would."
+    )
+    async def manifest(self, info: Info, format_: Format = ManifestFormat.KUBERNETES) -> str:
+        """The YAML."""
+        return await manifests.of_workload(info, self.row, format_)
 
     history: Connection["Replacement"] = connection(
         sources.REPLACEMENTS, "How it was replaced.", sources.named_by(tables.ReplacementRow.workload_id)

@@ -36,10 +36,11 @@ class EffectiveVariable:
     field: str | None = None
 
 
-def platform(workload_id: UUID, artifact_id: UUID, artifact_version: int | None) -> dict[str, str]:
-    """What the platform tells every container. The version is empty for a draft."""
+def platform(workload_id: UUID | None, artifact_id: UUID, artifact_version: int | None) -> dict[str, str]:
+    """What the platform tells every container. The version is empty for a draft. None: there is no workload to name."""
+    workload = {} if workload_id is None else {"SLIPWAY_WORKLOAD_ID": ids.encode(ids.Kind.WORKLOAD, workload_id)}
     return {
-        "SLIPWAY_WORKLOAD_ID": ids.encode(ids.Kind.WORKLOAD, workload_id),
+        **workload,
         "SLIPWAY_ARTIFACT_ID": ids.encode(ids.Kind.ARTIFACT, artifact_id),
         "SLIPWAY_ARTIFACT_VERSION": "" if artifact_version is None else str(artifact_version),
     }

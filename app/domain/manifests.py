@@ -27,6 +27,7 @@ SECRET_PLACEHOLDER = "<secret>"  # noqa: S105  it stands where a secret would
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 INSTALLATION_LABEL = "slipway.dev/installation"
 WORKLOAD_LABEL = "slipway.dev/workload"
+ARTIFACT_LABEL = "slipway.dev/artifact"
 LAUNCH_LABEL = "slipway.dev/launch"
 MANAGER = "slipway"
 
@@ -69,16 +70,38 @@ class Cluster:
     ingress_class: str | None = None
     gateway: Gateway | None = None
 
-    def host(self, workload_id: UUID) -> str | None:
-        """The host name under which a workload is reached from outside, if it is."""
-        return None if self.domain is None else f"{name_of(workload_id)}.{self.domain}"
+    def host(self, owner: "Owner") -> str | None:
+        """The host name under which it is reached from outside, if it is."""
+        return None if self.domain is None else f"{owner.name}.{self.domain}"
 
     def endpoint(self, workload_id: UUID) -> str:
         """The address of a workload for as long as it lives: outside of the cluster with a domain, else inside."""
-        host = self.host(workload_id)
-        if host is not None:
-            return f"https://{host}/"
-        return f"http://{name_of(workload_id)}.{self.namespace}.svc.cluster.local/"
+        owner = of_workload(self, workload_id)
+        host = self.host(owner)
+        return f"http://{owner.name}.{self.namespace}.svc.cluster.local/" if host is None else f"https://{host}/"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose objects they are: what they are called, the labels of all, and those that tell its pods from others."""
+
+    name: str
+    labels: Mapping[str, str]
+    selector: Mapping[str, str]
+
+
+def of_workload(cluster: Cluster, workload_id: UUID) -> Owner:
+    """A workload that an installation of Slipway runs."""
+    selector = {WORKLOAD_LABEL: label_of(workload_id)}
+    labels = {MANAGED_BY_LABEL: MANAGER, INSTALLATION_LABEL: str(cluster.installation), **selector}
+    return Owner(name_of(workload_id), labels, selector)
+
+
+def of_artifact(artifact_id: UUID) -> Owner:
+    """An artifact that someone runs without Slipway, which leaves alone what does not bear its labels."""
+    label = ids.encode(ids.Kind.ARTIFACT, artifact_id)
+    selector = {ARTIFACT_LABEL: label}
+    return Owner(label.replace("_", "-"), selector, selector)
 
 
 def name_of(workload_id: UUID) -> str:
@@ -96,87 +119,79 @@ def selector(cluster: Cluster) -> str:
     return f"{MANAGED_BY_LABEL}={MANAGER},{INSTALLATION_LABEL}={cluster.installation}"
 
 
-def secret_name(workload_id: UUID, launch: int) -> str:
+def secret_name(owner: Owner, launch: int) -> str:
     """The Secret with the credential values of one launch. Each has its own, so that older pods keep theirs."""
-    return f"{name_of(workload_id)}-{launch}"
+    return f"{owner.name}-{launch}"
 
 
-def registries_name(workload_id: UUID) -> str:
-    """The Secret with which the images of a workload are pulled."""
-    return f"{name_of(workload_id)}-registries"
+def registries_name(owner: Owner) -> str:
+    """The Secret with which images are pulled."""
+    return f"{owner.name}-registries"
 
 
 def kubernetes(
-    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Credentials | None = None
+    cluster: Cluster, owner: Owner, launch: WantedLaunch, credentials: Credentials | None = None
 ) -> list[Manifest]:
     """All objects of a workload, the Deployment last, as the others have to be there for it."""
     return [
-        *surroundings(cluster, workload_id, launch, credentials),
-        *rollout(cluster, workload_id, launch, credentials),
+        *surroundings(cluster, owner, launch, credentials),
+        *rollout(cluster, owner, launch, credentials),
     ]
 
 
 def surroundings(
-    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Credentials | None = None
+    cluster: Cluster, owner: Owner, launch: WantedLaunch, credentials: Credentials | None = None
 ) -> list[Manifest]:
     """What a workload has beside its launches: the way to it, and to its images."""
     objects = []
     if any(container.primary and container.port is not None for container in launch.containers):
-        objects.append(_service(cluster, workload_id))
+        objects.append(_service(cluster, owner))
         if cluster.domain is not None:
-            objects.append(_ingress(cluster, workload_id) if cluster.gateway is None else _route(cluster, workload_id))
+            objects.append(_ingress(cluster, owner) if cluster.gateway is None else _route(cluster, owner))
     if credentials:
-        objects.append(_registries(cluster, workload_id, credentials))
+        objects.append(_registries(cluster, owner, credentials))
     return objects
 
 
 def rollout(
-    cluster: Cluster, workload_id: UUID, launch: WantedLaunch, credentials: Credentials | None = None
+    cluster: Cluster, owner: Owner, launch: WantedLaunch, credentials: Credentials | None = None
 ) -> list[Manifest]:
     """What makes a workload run this launch: the Deployment, and before it the Secret, where there are secrets."""
-    deployment = _deployment(cluster, workload_id, launch, pull=bool(credentials))
+    deployment = _deployment(cluster, owner, launch, pull=bool(credentials))
     secrets = dict(_secrets(launch.containers))
-    return [_secret(cluster, workload_id, launch.number, secrets), deployment] if secrets else [deployment]
+    return [_secret(cluster, owner, launch.number, secrets), deployment] if secrets else [deployment]
 
 
-def _labels(cluster: Cluster, workload_id: UUID) -> dict[str, str]:
-    return {
-        MANAGED_BY_LABEL: MANAGER,
-        INSTALLATION_LABEL: str(cluster.installation),
-        WORKLOAD_LABEL: label_of(workload_id),
-    }
-
-
-def _object(api_version: str, kind: str, cluster: Cluster, workload_id: UUID, name: str | None = None) -> Manifest:
+def _object(api_version: str, kind: str, cluster: Cluster, owner: Owner, name: str | None = None) -> Manifest:
     return {
         "apiVersion": api_version,
         "kind": kind,
         "metadata": {
-            "name": name or name_of(workload_id),
+            "name": name or owner.name,
             "namespace": cluster.namespace,
-            "labels": _labels(cluster, workload_id),
+            "labels": dict(owner.labels),
         },
     }
 
 
-def _service(cluster: Cluster, workload_id: UUID) -> Manifest:
+def _service(cluster: Cluster, owner: Owner) -> Manifest:
     return {
-        **_object("v1", "Service", cluster, workload_id),
+        **_object("v1", "Service", cluster, owner),
         "spec": {
             "type": "ClusterIP",
-            "selector": {WORKLOAD_LABEL: label_of(workload_id)},
+            "selector": dict(owner.selector),
             # By name, so that two launches with two ports can serve side by side.
             "ports": [{"name": PORT_NAME, "protocol": "TCP", "port": SERVICE_PORT, "targetPort": PORT_NAME}],
         },
     }
 
 
-def _ingress(cluster: Cluster, workload_id: UUID) -> Manifest:
-    host = cluster.host(workload_id)
-    backend = {"service": {"name": name_of(workload_id), "port": {"number": SERVICE_PORT}}}
+def _ingress(cluster: Cluster, owner: Owner) -> Manifest:
+    host = cluster.host(owner)
+    backend = {"service": {"name": owner.name, "port": {"number": SERVICE_PORT}}}
     ingress_class = {} if cluster.ingress_class is None else {"ingressClassName": cluster.ingress_class}
     return {
-        **_object("networking.k8s.io/v1", "Ingress", cluster, workload_id),
+        **_object("networking.k8s.io/v1", "Ingress", cluster, owner),
         "spec": {
             **ingress_class,
             # Without a Secret of its own: the controller's certificate, which is one for the whole domain.
@@ -186,32 +201,32 @@ def _ingress(cluster: Cluster, workload_id: UUID) -> Manifest:
     }
 
 
-def _route(cluster: Cluster, workload_id: UUID) -> Manifest:
+def _route(cluster: Cluster, owner: Owner) -> Manifest:
     assert cluster.gateway is not None  # noqa: S101  the one caller has looked
     return {
-        **_object("gateway.networking.k8s.io/v1", "HTTPRoute", cluster, workload_id),
+        **_object("gateway.networking.k8s.io/v1", "HTTPRoute", cluster, owner),
         "spec": {
             "parentRefs": [{"namespace": cluster.gateway.namespace, "name": cluster.gateway.name}],
-            "hostnames": [cluster.host(workload_id)],
-            "rules": [{"backendRefs": [{"name": name_of(workload_id), "port": SERVICE_PORT}]}],
+            "hostnames": [cluster.host(owner)],
+            "rules": [{"backendRefs": [{"name": owner.name, "port": SERVICE_PORT}]}],
         },
     }
 
 
-def _registries(cluster: Cluster, workload_id: UUID, credentials: Credentials) -> Manifest:
+def _registries(cluster: Cluster, owner: Owner, credentials: Credentials) -> Manifest:
     auths = {
         _DOCKER_HUB_KEY if host == references.DOCKER_HUB else host: {"username": user, "password": password}
         for host, (user, password) in credentials.items()
     }
     return {
-        **_object("v1", "Secret", cluster, workload_id, registries_name(workload_id)),
+        **_object("v1", "Secret", cluster, owner, registries_name(owner)),
         "type": "kubernetes.io/dockerconfigjson",
         "stringData": {".dockerconfigjson": json.dumps({"auths": auths}, sort_keys=True)},
     }
 
 
-def _secret(cluster: Cluster, workload_id: UUID, launch: int, values: Mapping[str, str]) -> Manifest:
-    secret = _object("v1", "Secret", cluster, workload_id, secret_name(workload_id, launch))
+def _secret(cluster: Cluster, owner: Owner, launch: int, values: Mapping[str, str]) -> Manifest:
+    secret = _object("v1", "Secret", cluster, owner, secret_name(owner, launch))
     secret["metadata"]["labels"][LAUNCH_LABEL] = str(launch)
     return {**secret, "type": "Opaque", "stringData": dict(values)}
 
@@ -228,15 +243,15 @@ def _secret_key(container: WantedContainer, variable: str) -> str:
     return f"{container.name}.{sorted(container.secret_names).index(variable)}"
 
 
-def _deployment(cluster: Cluster, workload_id: UUID, launch: WantedLaunch, *, pull: bool) -> Manifest:
-    labels = {**_labels(cluster, workload_id), LAUNCH_LABEL: str(launch.number)}
+def _deployment(cluster: Cluster, owner: Owner, launch: WantedLaunch, *, pull: bool) -> Manifest:
+    labels = {**owner.labels, LAUNCH_LABEL: str(launch.number)}
     settle = 0 if all(ProbeKind.READINESS in container.probes for container in launch.containers) else SETTLE_SECONDS
     deadline = math.ceil(cluster.launch_deadline.total_seconds())
     return {
-        **_object("apps/v1", "Deployment", cluster, workload_id),
+        **_object("apps/v1", "Deployment", cluster, owner),
         "spec": {
             "replicas": launch.replicas,
-            "selector": {"matchLabels": {WORKLOAD_LABEL: label_of(workload_id)}},
+            "selector": {"matchLabels": dict(owner.selector)},
             # The new beside the old: one that serves goes only when another is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
             "minReadySeconds": settle,
@@ -251,10 +266,8 @@ def _deployment(cluster: Cluster, workload_id: UUID, launch: WantedLaunch, *, pu
                     "enableServiceLinks": False,
                     "terminationGracePeriodSeconds": GRACE_SECONDS,
                     "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-                    **({"imagePullSecrets": [{"name": registries_name(workload_id)}]} if pull else {}),
-                    "containers": [
-                        _container(each, secret_name(workload_id, launch.number)) for each in launch.containers
-                    ],
+                    **({"imagePullSecrets": [{"name": registries_name(owner)}]} if pull else {}),
+                    "containers": [_container(each, secret_name(owner, launch.number)) for each in launch.containers],
                 },
             },
         },

@@ -1,12 +1,15 @@
 """What a runtime is to run: workloads, by launch, with everything that their containers need."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
+from app.domain import references
 from app.domain.enums import ProbeKind
+from app.domain.environment import EffectiveVariable
 from app.domain.slots import Runs
-from app.domain.specification import Probe
+from app.domain.specification import Probe, Specification
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,3 +56,29 @@ class WantedWorkload:
 
     id: UUID
     launches: tuple[WantedLaunch, ...]
+
+
+def containers(
+    specification: Specification, values: Mapping[EffectiveVariable, str], resources: Sequence[Mapping[str, Any]]
+) -> tuple[WantedContainer, ...]:
+    """The containers of a launch.
+
+    `values` says what each variable of each container holds, those too that come from credentials. `resources` are the
+    limits as they are stored: `container`, `cpu` and `memoryBytes`.
+    """
+    limits = {each["container"]: each for each in resources}
+    return tuple(
+        WantedContainer(
+            name=container.name,
+            image=references.pinned(container.image_uri, container.image_digest),
+            entrypoint=container.entrypoint,
+            environment={each.name: value for each, value in values.items() if each.container == container.name},
+            secret_names=frozenset(each.name for each in values if each.masked and each.container == container.name),
+            port=container.port,
+            primary=container.primary,
+            probes=container.probes,
+            cpu=limits.get(container.name, {}).get("cpu"),
+            memory_bytes=limits.get(container.name, {}).get("memoryBytes"),
+        )
+        for container in specification.containers
+    )

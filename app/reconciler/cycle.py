@@ -14,7 +14,7 @@ import structlog
 from app.db import claims, replacements, tables
 from app.db.claims import KEEP, Claim, Release
 from app.db.database import Database
-from app.domain import environment, planning, references, specification
+from app.domain import environment, planning, specification, wanted
 from app.domain.enums import ContainerState, ReplacementStatus, Wanted, WorkloadStatus
 from app.domain.observations import Observation
 from app.domain.planning import Plan
@@ -247,28 +247,9 @@ class Cycle:
             if overrides is None:
                 overrides = await replacements.overrides(session, workload_id)
         platform = environment.platform(workload_id, details.artifact_id, version)
-        values: dict[str, dict[str, str]] = {each.name: {} for each in details.specification.containers}
-        secret: dict[str, set[str]] = {each.name: set() for each in details.specification.containers}
-        for variable in environment.effective(details.specification, overrides, platform):
-            values[variable.container][variable.name] = await self._value(variable)
-            if variable.masked:
-                secret[variable.container].add(variable.name)
-        limits = {each["container"]: each for each in details.resources}
-        return tuple(
-            WantedContainer(
-                name=container.name,
-                image=references.pinned(container.image_uri, container.image_digest),
-                entrypoint=container.entrypoint,
-                environment=values[container.name],
-                secret_names=frozenset(secret[container.name]),
-                port=container.port,
-                primary=container.primary,
-                probes=container.probes,
-                cpu=limits.get(container.name, {}).get("cpu"),
-                memory_bytes=limits.get(container.name, {}).get("memoryBytes"),
-            )
-            for container in details.specification.containers
-        )
+        variables = environment.effective(details.specification, overrides, platform)
+        values = {each: await self._value(each) for each in variables}
+        return wanted.containers(details.specification, values, details.resources)
 
     async def _value(self, variable: environment.EffectiveVariable) -> str:
         if variable.value is not None:

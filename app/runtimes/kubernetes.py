@@ -262,17 +262,17 @@ class KubernetesRuntime:
         )
 
     async def _apply(self, workload: WantedWorkload, wanted: WantedLaunch) -> None:
-        name = manifests.name_of(workload.id)
-        present = await self._find(name)
+        owner = manifests.of_workload(self.cluster, workload.id)
+        present = await self._find(owner.name)
         if present is not None and kubernetes_status.is_going(present):
             return  # what is asked of it now would go with it
         credentials = self._credentials_for(workload)
-        for manifest in manifests.surroundings(self.cluster, workload.id, wanted, credentials):
+        for manifest in manifests.surroundings(self.cluster, owner, wanted, credentials):
             await self._put(manifest)
         version = {} if present is None else {"resourceVersion": present["metadata"]["resourceVersion"]}
         is_there = present is not None and kubernetes_status.launch_of(present["spec"]["template"]) == wanted.number
         if wanted.containers:
-            *secrets, deployment = manifests.rollout(self.cluster, workload.id, wanted, credentials)
+            *secrets, deployment = manifests.rollout(self.cluster, owner, wanted, credentials)
             for secret in secrets:
                 if not is_there or self._mirrors[SECRETS.kind].get(secret["metadata"]["name"]) is None:
                     await self._put(secret)
@@ -281,7 +281,7 @@ class KubernetesRuntime:
                 await self._put(deployment)
         if present is not None and is_there and present["spec"].get("replicas") != wanted.replicas:
             changes = {"metadata": version, "spec": {"replicas": wanted.replicas}}
-            self._wrote(await self._client.merge(DEPLOYMENTS, self.cluster.namespace, name, changes))
+            self._wrote(await self._client.merge(DEPLOYMENTS, self.cluster.namespace, owner.name, changes))
 
     def _credentials_for(self, workload: WantedWorkload) -> manifests.Credentials:
         images = {each.image for launch in workload.launches for each in launch.containers}

@@ -34,9 +34,9 @@ WITHIN_AND_BEYOND = {
         "{ artifacts(first: 20) { nodes { workloads(first: 99) { nodes { id } } } } }",
         BEYOND_ROWS,
     ),
-    "logs": (
-        f"{{ workloads(first: {limits.LOG_READS_MAXIMUM}) {{ nodes {{ logs {{ text }} }} }} }}",
-        f"{{ workloads(first: {limits.LOG_READS_MAXIMUM}) {{ nodes {{ logs {{ text }} b: logs {{ at }} }} }} }}",
+    "logs and manifests": (
+        f"{{ workloads(first: {limits.COSTLY_MAXIMUM}) {{ nodes {{ logs {{ text }} }} }} }}",
+        f"{{ workloads(first: {limits.COSTLY_MAXIMUM // 2 + 1}) {{ nodes {{ manifest logs {{ text }} }} }} }}",
     ),
 }
 ROWS = {

@@ -16,8 +16,8 @@ from tests.harness import Client, Slipway
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PARENTS = (1, 3, 30)
-# A document may ask for so many logs at most.
-PARENTS_OF_LOGS = (1, 3, limits.LOG_READS_MAXIMUM)
+# A document may ask for so many of these at most.
+PARENTS_OF_COSTLY = (1, 3, limits.COSTLY_MAXIMUM)
 
 # What a field costs under its parents, all that is in it included. A field that is not here costs nothing.
 COSTS = {
@@ -39,6 +39,7 @@ COSTS = {
         "containers": 1,
         "containerGroups": 1,
         "warnings": 3,  # containers, variables, probes
+        "manifest": 3,  # the same
         "testWorkload": 1,
         "workloads": 1,
         "viewerRole": 1,
@@ -58,6 +59,7 @@ COSTS = {
         "repository": 1,
         "createdBy": 1,
         "environment": 2,  # the overrides, the artifacts for their versions
+        "manifest": 2,  # the same
         "tags": 1,
         "viewerRole": 1,
         "grants": 2,
@@ -237,7 +239,7 @@ async def test_a_field_costs_the_same_under_any_number_of_parents(world: World, 
     root, cost = OTHER_ROOTS.get((type_name, name), ROOTS[type_name])
     field = walk.fields(type_name)[name]
     document = under(root, f"{name} {minimal(field)}")
-    for parents in PARENTS_OF_LOGS if name == "logs" else PARENTS:
+    for parents in PARENTS_OF_COSTLY if name in limits.COSTLY else PARENTS:
         asked = document.replace("%d", str(parents))
         assert await world.count(asked) == cost + COSTS[type_name].get(name, 0), asked
 

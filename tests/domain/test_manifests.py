@@ -14,6 +14,7 @@ from app.domain.wanted import WantedContainer, WantedLaunch
 WORKLOAD_ID = UUID("0199a1b2-0000-7000-8000-000000000001")
 INSTALLATION = UUID("00000000-0000-4000-8000-000000000001")
 CLUSTER = manifests.Cluster(INSTALLATION, "workloads", timedelta(minutes=10))
+OWNER = manifests.of_workload(CLUSTER, WORKLOAD_ID)
 
 MAIN = WantedContainer(
     "main",
@@ -40,7 +41,7 @@ def by_kind(objects: list[manifests.Manifest]) -> dict[str, manifests.Manifest]:
 
 
 def deployment(launch: WantedLaunch, **changes: Any) -> dict[str, Any]:
-    [*_, found] = manifests.kubernetes(dataclasses.replace(CLUSTER, **changes), WORKLOAD_ID, launch)
+    [*_, found] = manifests.kubernetes(dataclasses.replace(CLUSTER, **changes), OWNER, launch)
     return found
 
 
@@ -50,7 +51,7 @@ def container(wanted: WantedContainer) -> dict[str, Any]:
 
 
 def test_a_launch_is_a_service_a_secret_and_a_deployment_in_this_order() -> None:
-    objects = manifests.kubernetes(CLUSTER, WORKLOAD_ID, LAUNCH)
+    objects = manifests.kubernetes(CLUSTER, OWNER, LAUNCH)
     label = manifests.label_of(WORKLOAD_ID)
     name = label.replace("_", "-")
     labels = {
@@ -148,7 +149,7 @@ def test_the_deployment_alone_says_nothing_of_secrets() -> None:
 def test_names_are_dns_labels() -> None:
     name = manifests.name_of(WORKLOAD_ID)
     assert name == f"wkl-{manifests.label_of(WORKLOAD_ID)[4:]}"
-    longest = max(manifests.secret_name(WORKLOAD_ID, 10**9), manifests.registries_name(WORKLOAD_ID), key=len)
+    longest = max(manifests.secret_name(OWNER, 10**9), manifests.registries_name(OWNER), key=len)
     assert len(longest) <= 63
 
 
@@ -215,14 +216,14 @@ def test_a_pod_settles_only_where_a_container_has_no_readiness_probe() -> None:
 def test_the_endpoint_is_in_the_cluster_without_a_domain() -> None:
     name = manifests.name_of(WORKLOAD_ID)
     assert CLUSTER.endpoint(WORKLOAD_ID) == f"http://{name}.workloads.svc.cluster.local/"
-    assert CLUSTER.host(WORKLOAD_ID) is None
+    assert CLUSTER.host(OWNER) is None
 
 
 def test_with_a_domain_an_ingress_leads_to_the_service() -> None:
     name = manifests.name_of(WORKLOAD_ID)
     cluster = dataclasses.replace(CLUSTER, domain="apps.example.com", ingress_class="nginx")
     assert cluster.endpoint(WORKLOAD_ID) == f"https://{name}.apps.example.com/"
-    ingress = by_kind(manifests.kubernetes(cluster, WORKLOAD_ID, LAUNCH))["Ingress"]
+    ingress = by_kind(manifests.kubernetes(cluster, OWNER, LAUNCH))["Ingress"]
     assert ingress["apiVersion"] == "networking.k8s.io/v1"
     assert ingress["spec"] == {
         "ingressClassName": "nginx",
@@ -242,9 +243,7 @@ def test_with_a_domain_an_ingress_leads_to_the_service() -> None:
             }
         ],
     }
-    default = by_kind(manifests.kubernetes(dataclasses.replace(cluster, ingress_class=None), WORKLOAD_ID, LAUNCH))[
-        "Ingress"
-    ]
+    default = by_kind(manifests.kubernetes(dataclasses.replace(cluster, ingress_class=None), OWNER, LAUNCH))["Ingress"]
     assert "ingressClassName" not in default["spec"]
 
 
@@ -252,7 +251,7 @@ def test_with_a_gateway_a_route_leads_to_the_service() -> None:
     name = manifests.name_of(WORKLOAD_ID)
     gateway = manifests.Gateway("infrastructure", "public")
     cluster = dataclasses.replace(CLUSTER, domain="apps.example.com", gateway=gateway)
-    objects = by_kind(manifests.kubernetes(cluster, WORKLOAD_ID, LAUNCH))
+    objects = by_kind(manifests.kubernetes(cluster, OWNER, LAUNCH))
     assert "Ingress" not in objects
     assert objects["HTTPRoute"]["apiVersion"] == "gateway.networking.k8s.io/v1"
     assert objects["HTTPRoute"]["spec"] == {
@@ -264,7 +263,7 @@ def test_with_a_gateway_a_route_leads_to_the_service() -> None:
 
 def test_credentials_of_registries_go_with_the_workload() -> None:
     credentials = {"docker.io": ("ada", "p1"), "registry.example:5000": ("bob", "p2")}
-    objects = manifests.kubernetes(CLUSTER, WORKLOAD_ID, LAUNCH, credentials)
+    objects = manifests.kubernetes(CLUSTER, OWNER, LAUNCH, credentials)
     [secret] = [each for each in objects if each.get("type") == "kubernetes.io/dockerconfigjson"]
     assert json.loads(secret["stringData"][".dockerconfigjson"]) == {
         "auths": {
@@ -279,7 +278,7 @@ def test_credentials_of_registries_go_with_the_workload() -> None:
 
 def test_a_launch_without_secrets_has_no_secret() -> None:
     plain = WantedLaunch(1, (dataclasses.replace(MAIN, secret_names=frozenset()),), 1, {})
-    assert [each["kind"] for each in manifests.kubernetes(CLUSTER, WORKLOAD_ID, plain)] == ["Service", "Deployment"]
+    assert [each["kind"] for each in manifests.kubernetes(CLUSTER, OWNER, plain)] == ["Service", "Deployment"]
 
 
 def test_a_compose_file_runs_the_same_on_one_machine() -> None:

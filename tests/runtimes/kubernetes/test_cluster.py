@@ -165,7 +165,8 @@ async def test_an_older_version_is_refused(
         await cluster_client.list(DEPLOYMENTS, cluster_namespace, manifests.selector(cluster_runtime.cluster))
     ).items
     await cluster_runtime.apply(workload(launch(2, shell(SERVE)), workload_id=wanted.id))
-    [*_, deployment] = manifests.kubernetes(cluster_runtime.cluster, wanted.id, launch(3, shell(SERVE)))
+    owner = manifests.of_workload(cluster_runtime.cluster, wanted.id)
+    [*_, deployment] = manifests.kubernetes(cluster_runtime.cluster, owner, launch(3, shell(SERVE)))
     deployment["metadata"]["resourceVersion"] = stale["metadata"]["resourceVersion"]
     with pytest.raises(Exception, match="409"):
         await cluster_client.apply(DEPLOYMENTS, cluster_namespace, deployment)

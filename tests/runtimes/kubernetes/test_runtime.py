@@ -142,7 +142,7 @@ async def test_secrets_are_given_by_reference_and_go_with_their_launch(
     wanted = workload(launch(1, SECRET))
     await runtime.apply(wanted)
     [secret] = fake_cluster.objects("Secret")
-    assert secret["metadata"]["name"] == manifests.secret_name(wanted.id, 1)
+    assert secret["metadata"]["name"] == manifests.secret_name(manifests.of_workload(CLUSTER, wanted.id), 1)
     assert secret["data"] == {"main.0": base64.b64encode(b"s3cret").decode()}
     [deployment] = fake_cluster.objects("Deployment")
     assert "s3cret" not in json.dumps(deployment)
@@ -152,7 +152,9 @@ async def test_secrets_are_given_by_reference_and_go_with_their_launch(
     fake_cluster.pod_ready(*fake_cluster.pods(launch="2"))
     await until_told(runtime, wanted.id, "2x1 complete | 1: - | 2: R")
     names = [each["metadata"]["name"] for each in fake_cluster.objects("Secret")]
-    assert names == [manifests.secret_name(wanted.id, number) for number in (1, 2)], "a pod that ends may need its own"
+    assert names == [manifests.secret_name(manifests.of_workload(CLUSTER, wanted.id), number) for number in (1, 2)], (
+        "a pod that ends may need its own"
+    )
     fake_cluster.pod_gone(*fake_cluster.pods(launch="1"))
     await until_told(runtime, wanted.id, "2x1 complete | 2: R")
     await told(runtime, wanted.id)
@@ -351,7 +353,7 @@ async def test_private_images_are_pulled_with_credentials(fake_cluster: FakeClus
 
     def stored() -> Any:
         [secret] = fake_cluster.objects("Secret")
-        assert secret["metadata"]["name"] == manifests.registries_name(wanted.id)
+        assert secret["metadata"]["name"] == manifests.registries_name(manifests.of_workload(CLUSTER, wanted.id))
         return json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))["auths"]
 
     assert stored() == {
@@ -360,7 +362,7 @@ async def test_private_images_are_pulled_with_credentials(fake_cluster: FakeClus
     }
     [deployment] = fake_cluster.objects("Deployment")
     pod = deployment["spec"]["template"]["spec"]
-    assert pod["imagePullSecrets"] == [{"name": manifests.registries_name(wanted.id)}]
+    assert pod["imagePullSecrets"] == [{"name": manifests.registries_name(manifests.of_workload(CLUSTER, wanted.id))}]
     known["registry.example"] = ("ada", "rotated")
     await runtime.apply(workload(launch(2, MAIN), workload_id=wanted.id))
     assert stored() == {"registry.example": {"username": "ada", "password": "rotated"}}

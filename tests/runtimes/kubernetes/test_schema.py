@@ -58,7 +58,9 @@ def test_a_misfit_is_found() -> None:
 @pytest.mark.parametrize("kind", ["Service", "Ingress", "Secret", "Deployment"])
 def test_the_fields_are_those_of_the_api(kind: str) -> None:
     cluster = dataclasses.replace(CLUSTER, domain="apps.example.com", ingress_class="nginx")
-    objects = manifests.kubernetes(cluster, WORKLOAD_ID, launch(1, EVERYTHING), {"docker.io": ("ada", "secret")})
+    objects = manifests.kubernetes(
+        cluster, manifests.of_workload(cluster, WORKLOAD_ID), launch(1, EVERYTHING), {"docker.io": ("ada", "secret")}
+    )
     found = [each for each in objects if each["kind"] == kind]
     assert found
     for each in found:

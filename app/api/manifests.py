@@ -1,0 +1,112 @@
+"""What runs, as a file that runs it elsewhere: Kubernetes objects, or a Compose file, written as YAML."""
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+from app.api.context import Info, Surroundings
+from app.api.enums import ManifestFormat
+from app.db import tables
+from app.domain import environment, manifests, references, specification, wanted
+from app.domain.environment import EffectiveVariable
+from app.domain.manifests import SECRET_PLACEHOLDER, Owner
+from app.domain.wanted import WantedContainer, WantedLaunch
+
+# What no version of YAML takes for anything but text, without quotes. Of the rest "1e3", "0o7" and "y" are text to one
+# version, and a number or a truth to another.
+_PLAIN = re.compile(r"[A-Za-z/][-\w./:@]+", re.ASCII)
+
+
+async def variables_of(info: Info, row: tables.WorkloadRow) -> Sequence[EffectiveVariable]:
+    """What the containers of a workload get: platform over workload over artifact."""
+    loaders = info.context.loaders
+    given = await loaders.children(tables.WorkloadVariableRow, "workload_id", row.id, "position")
+    artifact = await loaders.row(tables.ArtifactRow, row.artifact_id)
+    overrides = [
+        (
+            each.container,
+            specification.EnvironmentVariable(each.name, each.type, each.value, each.credential_id, each.field),
+        )
+        for each in given
+    ]
+    platform = environment.platform(row.id, row.artifact_id, artifact.version)
+    return environment.effective(specification.from_json(row.specification), overrides, platform)
+
+
+async def of_workload(info: Info, row: tables.WorkloadRow, written_as: ManifestFormat) -> str:
+    """The launch of a workload that serves now."""
+    spec = specification.from_json(row.specification)
+    containers = _containers(spec, await variables_of(info, row), row.resources)
+    launch = WantedLaunch(row.launch, containers, row.replicas, runs={})
+    surroundings = info.context.surroundings
+    owner = manifests.of_workload(surroundings.cluster, row.id)
+    return await asyncio.to_thread(_write, written_as, surroundings, owner, launch)
+
+
+async def of_artifact(info: Info, row: tables.ArtifactRow, written_as: ManifestFormat) -> str:
+    """One replica of an artifact, which no workload of Slipway is."""
+    spec = await info.context.loaders.specification(row.id)
+    variables = environment.effective(spec, (), environment.platform(None, row.id, row.version))
+    launch = WantedLaunch(1, _containers(spec, variables, ()), replicas=1, runs={})
+    owner = manifests.of_artifact(row.id)
+    return await asyncio.to_thread(_write, written_as, info.context.surroundings, owner, launch)
+
+
+def _containers(
+    spec: specification.Specification, variables: Sequence[EffectiveVariable], resources: Sequence[Any]
+) -> tuple[WantedContainer, ...]:
+    values = {each: SECRET_PLACEHOLDER if each.value is None else each.value for each in variables}
+    return wanted.containers(spec, values, resources)
+
+
+def _write(written_as: ManifestFormat, surroundings: Surroundings, owner: Owner, launch: WantedLaunch) -> str:
+    if written_as is ManifestFormat.COMPOSE:
+        return _with_remarks(_remarks_on_compose(launch), [{"name": owner.name, **manifests.compose(launch)}])
+    images = (references.parse(each.image) for each in launch.containers)
+    registries = sorted({each.registry for each in images if not isinstance(each, str)} & surroundings.registries)
+    credentials = dict.fromkeys(registries, (SECRET_PLACEHOLDER, SECRET_PLACEHOLDER))
+    objects = manifests.kubernetes(surroundings.cluster, owner, launch, credentials)
+    return _with_remarks(_remarks_on_kubernetes(objects), objects)
+
+
+def _remarks_on_kubernetes(objects: Sequence[manifests.Manifest]) -> Iterator[str]:
+    if any(each["kind"] == "Secret" for each in objects):
+        yield f"Put values in the place of {SECRET_PLACEHOLDER}: Slipway does not give them away."
+
+
+def _remarks_on_compose(launch: WantedLaunch) -> Iterator[str]:
+    if launch.replicas != 1:
+        yield f"Slipway runs {launch.replicas} replicas; this is one, as the port of a machine is there once."
+    if any(each.probes for each in launch.containers):
+        yield "Probes are left out: Compose runs a command in the container, and which ones it has is not known here."
+    if any(each.secret_names for each in launch.containers):
+        yield f"Values of credentials are taken from the environment; put others in the place of {SECRET_PLACEHOLDER}."
+
+
+def _with_remarks(remarks: Iterator[str], documents: Sequence[manifests.Manifest]) -> str:
+    return "".join(f"# {remark}\n" for remark in remarks) + to_yaml(documents)
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # the one in C, where there is one
+    """Writes plain values. Text that could be taken for something else stands in quotes."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the base class asks for each value
+        """Write everything where it stands: people read it."""
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None if _PLAIN.fullmatch(text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(documents: Sequence[manifests.Manifest]) -> str:
+    """Plain values as YAML that every version of it reads the same, one document each."""
+    text: str = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31 - 1)
+    return text
