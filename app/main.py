@@ -172,7 +172,7 @@ async def make_runtime(choice: Choice, settings: Settings, database: Database) -
     """The driver of the runtime that was chosen.
 
     Raises:
-        StartError: another server runs the workloads of this database on another runtime.
+        StartError: another server runs the workloads of this database on another runtime, or DOCKER_HOST can't be used.
     """
     async with database.read() as session:
         others = await reads.other_runtimes(session, choice.name, now())
@@ -189,8 +189,11 @@ async def make_runtime(choice: Choice, settings: Settings, database: Database) -
         where = await cluster(settings, database)
         return KubernetesRuntime(where, credentials=registry_credentials(settings).for_registry)
     if choice.name == "docker":
-        opens = registry_credentials(settings).for_registry
-        return DockerRuntime(settings.docker_host, await installations.identity(database), opens)
+        installation = await installations.identity(database)
+        try:
+            return DockerRuntime(settings.docker_host, installation, registry_credentials(settings).for_registry)
+        except ValueError as error:
+            raise StartError(str(error)) from None
     return ProcessRuntime(_private(settings) / "workloads")
 
 

@@ -12,8 +12,10 @@ from app.db.database import Database
 from app.domain import manifests
 from app.main import Choice, StartError
 from app.runtimes import kubernetes_account
+from app.runtimes.docker import DockerRuntime
 from app.runtimes.kubernetes import KubernetesRuntime
 from app.runtimes.process import ProcessRuntime
+from tests import engine
 
 NOWHERE = "unix:///nowhere/docker.sock"
 NOBODY_ANSWERS = f"no Kubernetes cluster is configured and no container engine answers at {NOWHERE}"
@@ -96,6 +98,29 @@ async def test_a_cluster_is_used_as_configured(monkeypatch: pytest.MonkeyPatch, 
     assert runtime._credentials("registry.example") == ("ada", "secret")
     again = await made(monkeypatch, database, "kubernetes")
     assert again.cluster == runtime.cluster
+
+
+async def test_an_engine_is_used_as_configured(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
+    credentials = '{"auths": {"registry.example": {"auth": "YWRhOnNlY3JldA=="}}}'
+    runtime = await made(monkeypatch, database, "docker", SLIPWAY_REGISTRY_CREDENTIALS=credentials)
+    assert isinstance(runtime, DockerRuntime)
+    assert runtime._engine.host == NOWHERE
+    assert runtime._credentials("registry.example") == ("ada", "secret")
+    assert runtime.installation == (await made(monkeypatch, database, "docker")).installation
+
+
+async def test_an_engine_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
+    with pytest.raises(StartError) as refused:
+        await made(monkeypatch, database, "docker", DOCKER_HOST="tcp://192.0.2.1:2375")
+    assert str(refused.value).startswith("DOCKER_HOST: 'tcp://192.0.2.1:2375' is neither a socket")
+
+
+@pytest.mark.docker
+async def test_left_alone_it_takes_an_engine_that_answers(
+    monkeypatch: pytest.MonkeyPatch, docker: engine.Docker
+) -> None:
+    choice = await main.choose_runtime(configured(monkeypatch, DOCKER_HOST=docker.host, SLIPWAY_HOST="::"))
+    assert choice == Choice("docker", f"a container engine answers at {docker.host}")
 
 
 async def test_processes_have_their_place_in_the_data_directory(
