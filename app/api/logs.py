@@ -16,8 +16,8 @@ from app.domain import errors, logs, validation
 
 LAST_DEFAULT = 100
 CONTAINS_MAXIMUM_LENGTH = 1_000
-# Each may hold as much text in memory as `logs.TEXT_MAXIMUM_CHARACTERS` says, and keeps a runtime busy.
-READS_AT_ONCE = 8
+# A runtime may hold a hundred megabytes for each while it looks for what is asked for.
+READS_AT_ONCE = 4
 TIMEOUT_SECONDS = 10.0
 
 

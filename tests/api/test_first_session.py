@@ -65,6 +65,10 @@ async def test_from_nothing_to_a_service_and_back(ada: harness.Client) -> None:
         "repository": {"name": "hello", "lastVersion": 1, "artifactCount": 1},
     }
 
+    running = await ada.run("query ($id: ID!) { workload(id: $id) { logs { text } manifest } }", id=second["id"])
+    assert running["workload"]["logs"] == []
+    assert "replicas: 2\n" in running["workload"]["manifest"]
+
     clone = await ada.mutate("cloneArtifact", harness.ARTIFACT, artifactId=artifact_id)
     assert (clone["artifact"]["name"], clone["artifact"]["status"]) == ("Hello (copy)", "DRAFT")
     assert clone["artifact"]["digest"] == locked["digest"]
