@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import os
 import resource
@@ -16,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 import structlog
 import uvicorn
 from sqlalchemy import text
@@ -44,8 +46,9 @@ from app.runtimes.docker import DockerRuntime
 from app.runtimes.process import ProcessRuntime
 from app.settings import Settings
 from app.web.application import application
-from app.web.endpoints import Endpoints
+from app.web.gateway.endpoints import Endpoints
 from app.web.graphql import GraphQLApp
+from app.web.transport import HttpProtocol
 
 BACKLOG = 2_048
 SHUTDOWN_TIMEOUT_SECONDS = 10
@@ -326,6 +329,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             runtime = await make_runtime(choice, settings, database)
             config = uvicorn.Config(
                 web(database, settings, seals, traffic, runtime, await cluster(settings, database)),
+                http=HttpProtocol,
                 access_log=False,
                 server_header=False,
                 log_config=None,
@@ -401,6 +405,9 @@ class Server(uvicorn.Server):
         """Begin to listen, then say so."""
         await super().startup(sockets=sockets)
         if self.started:
+            # What is there by now stays: looking through all of it again and again would make others wait.
+            gc.collect()
+            gc.freeze()
             self._ready()
 
     @contextlib.contextmanager
@@ -431,10 +438,12 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 def configure_logging(log_format: str) -> None:
     """Logs go to standard error, one line each; tracebacks never show the values of variables."""
-    renderer: Any = structlog.processors.JSONRenderer()
+    renderer: Any = structlog.processors.JSONRenderer(serializer=orjson.dumps)
+    factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
     if log_format == "console":
         plain = structlog.dev.plain_traceback
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        factory = structlog.PrintLoggerFactory(sys.stderr)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -444,6 +453,7 @@ def configure_logging(log_format: str) -> None:
     structlog.configure(
         processors=[*shared, *formatting, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

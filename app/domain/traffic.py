@@ -32,6 +32,10 @@ class Traffic:
         """How many are open to this replica."""
         return self._open[address]
 
+    def total(self) -> int:
+        """How many are open to all of them."""
+        return self._open.total()
+
     def busy(self) -> frozenset[Address]:
         """The replicas to which something is open."""
         return frozenset(self._open)

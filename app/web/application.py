@@ -44,11 +44,10 @@ def application(
         Mount("/graphiql/assets", graphiql.Assets(static_directory)),
         Route("/health", _health(check_health)),
     ]
-    if endpoints is not None:
-        routes.append(Mount("/endpoints", endpoints))
+    in_front = [] if endpoints is None else [Middleware(_EndpointsFirst, endpoints)]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(_SecurityHeaders), Middleware(_AccessLog)],
+        middleware=[Middleware(_AccessLog), *in_front, Middleware(_SecurityHeaders)],
         exception_handlers={HTTPException: _no_such_page, Refusal: _refuse},
         lifespan=lifespan,
     )
@@ -111,12 +110,40 @@ async def _refuse(_: Request, error: Exception) -> Response:
     return error.response()
 
 
-class _SecurityHeaders:
-    """Headers that keep a browser from doing more with an answer than it should.
+class _EndpointsFirst:
+    """What is asked of a deployed service goes to it before anything is made of it here: others wait for its answer.
 
-    What is deployed answers under /endpoints, on the same origin as GraphiQL: without a sandbox its pages could read
-    the token that GraphiQL keeps.
+    It answers on the same origin as GraphiQL: without a sandbox its pages could read the token that GraphiQL keeps.
     """
+
+    # Beside the policies that the deployed service sets: a browser obeys all of them.
+    POLICY = (
+        b"content-security-policy",
+        b"sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts",
+    )
+
+    def __init__(self, app: ASGIApp, endpoints: ASGIApp) -> None:
+        self.app = app
+        self.endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or not scope["path"].startswith("/endpoints/"):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_sandboxed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], self.POLICY]
+            await send(message)
+
+        try:
+            await self.endpoints(scope, receive, send_sandboxed)
+        except Refusal as refusal:
+            await refusal.response()(scope, receive, send_sandboxed)
+
+
+class _SecurityHeaders:
+    """Headers that keep a browser from doing more with an answer than it should."""
 
     OWN = (
         ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -125,7 +152,6 @@ class _SecurityHeaders:
         ("Cross-Origin-Opener-Policy", "same-origin"),
         ("Cross-Origin-Resource-Policy", "same-origin"),
     )
-    ENDPOINTS_POLICY = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts"
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -138,12 +164,8 @@ class _SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if scope["path"].startswith("/endpoints/"):
-                    # Beside the policies that the deployed service sets: a browser obeys all of them.
-                    headers.append("Content-Security-Policy", self.ENDPOINTS_POLICY)
-                else:
-                    for name, value in self.OWN:
-                        headers.setdefault(name, value)
+                for name, value in self.OWN:
+                    headers.setdefault(name, value)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
