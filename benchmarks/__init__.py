@@ -1,0 +1,1 @@
+"""Measurements, as ratios and side by side: README.md says how to run them."""
