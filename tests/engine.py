@@ -33,6 +33,7 @@ START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
 FAMILY_SECONDS: Final = 15.0
 COMMAND_SECONDS: Final = 120.0
+COMPLAINT_CHARACTERS: Final = 4000
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - tmpfs: a container starts in 0.3 s there, and on a busy disk in seconds
 _IN_MEMORY_MINIMUM_BYTES = 6 * 2**30
@@ -59,6 +60,10 @@ wait "$child"
 """
 
 
+class DockerError(RuntimeError):
+    """A `docker` command failed."""
+
+
 def unique(prefix: str = "test") -> str:
     """A name for a container, a network, an image or a label that no other test uses, at the same time or later."""
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
@@ -77,10 +82,10 @@ class Docker:
     host: str
 
     def run(self, *arguments: str, stdin: bytes | None = None, timeout_seconds: float = COMMAND_SECONDS) -> str:
-        """The output of one `docker` command, without the space around it; its complaints are the error's note.
+        """The output of one `docker` command, without the space around it.
 
         Raises:
-            subprocess.CalledProcessError: It failed.
+            DockerError: It failed; the message has what it complained of.
             subprocess.TimeoutExpired: It took too long.
         """
         command = ["docker", "--host", self.host, *arguments]
@@ -89,11 +94,9 @@ class Docker:
         done = subprocess.run(
             command, input=stdin, env=environment, capture_output=True, timeout=timeout_seconds, check=False
         )
-        try:
-            done.check_returncode()
-        except subprocess.CalledProcessError as error:
-            error.add_note(done.stderr.decode(errors="replace"))
-            raise
+        if done.returncode:
+            complaint = (done.stdout + done.stderr).decode(errors="replace").strip()
+            raise DockerError(f"docker {' '.join(arguments[:2])}: {complaint[-COMPLAINT_CHARACTERS:]}")
         return done.stdout.decode().strip()
 
     def import_tiny(self, name: str, *, files: Mapping[str, str] | None = None, changes: tuple[str, ...] = ()) -> str:
@@ -196,7 +199,7 @@ class Engine:
             if not self.is_running:
                 self.start()
             self.docker.remove_everything()
-        except (RuntimeError, subprocess.SubprocessError) as error:
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
             print(f"The Docker engine for tests could not be tidied: {error}", file=sys.stderr)  # noqa: T201
         self.stop()
         _end_processes_that_name(self.directory)
