@@ -146,8 +146,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, **changed: str) -> settings.Set
 
 
 def test_the_server_takes_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert config_map()["SLIPWAY_RUNTIME"] == "kubernetes"
-    found = environment(monkeypatch, SLIPWAY_RUNTIME="process")
+    found = environment(monkeypatch)
+    assert found.runtime == "kubernetes"
     assert found.kubernetes_namespace == config_map()["SLIPWAY_KUBERNETES_NAMESPACE"]
     assert found.public_url == config_map()["SLIPWAY_PUBLIC_URL"]
 

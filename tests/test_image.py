@@ -3,12 +3,16 @@
 Nothing is pulled: mmdebstrap makes the Python that the image stands on from Debian's packages, and PyPI has Node.js.
 """
 
+import asyncio
 import contextlib
+import itertools
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import engine
+from app.runtimes import kubernetes_account
+from app.runtimes.kubernetes_client import RESOURCES
+from tests import deployment, engine
+from tests.runtimes.kubernetes.fake.server import FakeCluster
+from tests.runtimes.kubernetes.fake.store import PODS
+from tests.runtimes.kubernetes.fixtures import served
+from tests.runtimes.kubernetes.test_client import certificates
 
 pytestmark = [
     pytest.mark.docker,
@@ -111,29 +121,35 @@ def image(docker: engine.Docker, python_image: str, node_image: str) -> Iterator
 
 
 class Container:
-    """A `slipway serve` in a container, on a published port of loopback."""
+    """A `slipway serve` in a container: on a published port of loopback, or on this port of the host's network."""
 
-    def __init__(self, docker: engine.Docker, image: str, label: str, *options: str) -> None:
+    def __init__(
+        self, docker: engine.Docker, image: str, label: str, *options: str, host_port: int | None = None
+    ) -> None:
         self.docker = docker
         self.id = docker.run(
             "run",
             "--detach",
             "--label",
             label,
-            "--publish=127.0.0.1::8000",
-            "--env=SLIPWAY_RUNTIME=process",
+            *(["--network=host"] if host_port else ["--publish=127.0.0.1::8000", "--env=SLIPWAY_RUNTIME=process"]),
             f"--env=SLIPWAY_ADMIN_TOKEN={TOKEN}",
+            *RESTRICTED,
             *options,
             image,
         )
-        self.url = f"http://{docker.run('port', self.id, '8000/tcp')}"
+        self.url = f"http://{f'127.0.0.1:{host_port}' if host_port else docker.run('port', self.id, '8000/tcp')}"
         eventually(self._is_healthy, "the server answers")
 
     def _is_healthy(self) -> bool:
-        assert self.inspect("{{.State.Running}}") == "true", self.docker.run("logs", self.id)
+        assert self.inspect("{{.State.Running}}") == "true", self._logs()
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(f"{self.url}/health").status_code == 200
         return False
+
+    def _logs(self) -> str:
+        command = ["docker", "--host", self.docker.host, "logs", self.id]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
 
     def inspect(self, template: str) -> str:
         return self.docker.run("inspect", "--format", template, self.id)
@@ -160,10 +176,10 @@ def label(docker: engine.Docker) -> Iterator[str]:
 
 @pytest.fixture
 def options(docker: engine.Docker, label: str) -> list[str]:
-    """What a container gets: a network of its own, a volume for the data, and no rights."""
+    """What a container gets: a network of its own, and a volume for the data."""
     network = docker.run("network", "create", "--label", label, engine.unique())
     volume = docker.run("volume", "create", "--label", label)
-    return [*RESTRICTED, f"--network={network}", f"--volume={volume}:/var/lib/slipway"]
+    return [f"--network={network}", f"--volume={volume}:/var/lib/slipway"]
 
 
 def test_data_survives_the_container(docker: engine.Docker, image: str, label: str, options: list[str]) -> None:
@@ -203,3 +219,83 @@ def test_graphiql_is_served(docker: engine.Docker, image: str, label: str, optio
     [script] = [part.split('"')[0] for part in page.text.split('src="')[1:]]
     answer = httpx.get(f"{container.url}{script}")
     assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (200, "text/javascript")
+
+
+def forbidden() -> set[tuple[str, str]]:
+    """What the Role of deploy/ does not grant, as verb and plural."""
+    granted = {
+        (verb, resource)
+        for rule in deployment.one("Role")["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    verbs = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+    plurals = ("namespaces", "pods/log", *(each.plural for each in RESOURCES.values()))
+    return set(itertools.product(verbs, plurals)) - granted
+
+
+async def test_as_deployed_it_runs_workloads_in_a_cluster(
+    docker: engine.Docker, image: str, label: str, tmp_path: Path, database_url: str
+) -> None:
+    """With the settings, the rights and the account of deploy/, beside an API server that is a fake."""
+    key, authority = certificates(tmp_path)
+    account = tmp_path / "account"
+    account.mkdir()
+    shutil.copy(authority, account)
+    [sockets] = urllib.parse.parse_qs(urllib.parse.urlsplit(database_url).query)["host"]
+    for path in (Path(sockets), *Path(sockets).glob(".s.PGSQL.*[0-9]")):
+        path.chmod(0o777)  # for the user in the container: this PostgreSQL takes whoever can connect
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with served(FakeCluster(), ssl_keyfile=key, ssl_certfile=authority) as cluster:
+        cluster.controllers.ready_at_once = True
+        cluster.namespaces = {deployment.config_map()["SLIPWAY_KUBERNETES_NAMESPACE"]: "Active"}
+        cluster.forbidden = forbidden()
+        (account / "token").write_text(cluster.token)
+        environment = {
+            **deployment.config_map(),
+            "DATABASE_URL": database_url,
+            "SLIPWAY_ENCRYPTION_KEY": "A" * 43 + "=",
+            # The rest is the host's network instead of a pod's.
+            "SLIPWAY_HOST": "127.0.0.1",
+            "SLIPWAY_PORT": str(port),
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": cluster.url.rpartition(":")[2],
+        }
+        [directory] = [each["mountPath"] for each in deployment.container()["volumeMounts"]]
+        options = [
+            f"--tmpfs={directory}:mode=0777",
+            f"--volume={sockets}:{sockets}",
+            f"--volume={account}:{kubernetes_account.SERVICE_ACCOUNT}:ro",
+            *(f"--env={name}={value}" for name, value in environment.items()),
+        ]
+        server = await asyncio.to_thread(Container, docker, image, label, *options, host_port=port)
+        workload = await asyncio.to_thread(run_a_test, server)
+        pods = cluster.store.all(PODS, deployment.config_map()["SLIPWAY_KUBERNETES_NAMESPACE"])
+        assert [pod["metadata"]["labels"]["slipway.dev/workload"] for pod in pods] == [workload]
+        assert (await asyncio.to_thread(server.stop))[1] == "0"
+
+
+def run_a_test(server: Container) -> str:
+    """Run a test until it is RUNNING; answers the id of its workload."""
+    created = server.ask(
+        """mutation { createArtifact(input: {
+             name: "tried", spec: {containerGroups: [{containers: [{imageUri: "registry.example/app:1", port: 80}]}]}
+           }) { ... on ArtifactPayload { artifact { id } } ... on Problem { message } } }"""
+    )
+    artifact = created["createArtifact"]["artifact"]["id"]
+    start = """mutation ($id: ID!) { testArtifact(input: {artifactId: $id}) {
+        ... on TestArtifactPayload { workload { id } } ... on ActionUnavailable { blockers { code } } } }"""
+    started: dict[str, Any] = {}
+
+    def is_taken() -> bool:  # it is not before the server has looked at the cluster for the first time
+        nonlocal started
+        started = server.ask(start, id=artifact)["testArtifact"]
+        return "workload" in started
+
+    eventually(is_taken, "the cluster can be reached")
+    workload: str = started["workload"]["id"]
+    status = "query ($id: ID!) { workload(id: $id) { status statusMessage } }"
+    eventually(lambda: server.ask(status, id=workload)["workload"]["status"] == "RUNNING", "the workload runs")
+    return workload
