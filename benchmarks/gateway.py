@@ -5,32 +5,21 @@ and through its endpoint, in turns, with wrk. All of it is on loopback and ends 
 """
 
 import argparse
-import contextlib
 import dataclasses
 import os
 import re
-import secrets
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from benchmarks.server import PATIENCE_SECONDS, Server, serving
+
 HERE = Path(__file__).parent
-PATIENCE_SECONDS = 60.0
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
-CREATE = """mutation ($input: CreateArtifactInput!) { createArtifact(input: $input) {
-    ... on ArtifactPayload { artifact { id } } ... on Problem { message } } }"""
-DEPLOY = """mutation ($input: DeployArtifactInput!) { deployArtifact(input: $input) {
-    ... on DeployArtifactPayload { workload { id endpoint } } ... on Problem { message } } }"""
-STATUS = "query ($id: ID!) { workload(id: $id) { status statusMessage } }"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,8 +54,8 @@ def main() -> None:
     load = Load(given.clients, given.seconds, given.rounds)
     if shutil.which("wrk") is None:
         sys.exit("This needs wrk: apt-get install wrk.")
-    with _serving() as (url, token):
-        endpoint = _deploy(url, token)
+    with serving({"SLIPWAY_RUNTIME": "process"}) as server:
+        endpoint, token = _deploy(server), server.token
         port = httpx.get(endpoint, headers={"Authorization": f"Bearer {token}"}).json()["port"]
         print(f"{load.clients} clients, {load.rounds} rounds of {load.seconds} s, medians of the rounds\n")
         print("| asked | how | median | 99 % | requests/s | median, against directly |")
@@ -123,84 +112,17 @@ def _found(pattern: str, told: str) -> re.Match[str]:
     return found
 
 
-@contextlib.contextmanager
-def _serving() -> Iterator[tuple[str, str]]:
-    """A server of its own: its address and an administrator's token."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_urlsafe(16)
-    directory = Path(tempfile.mkdtemp(prefix="slipway-benchmark-"))
-    directory.chmod(0o711)  # PostgreSQL's user passes here
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")},
-        "SLIPWAY_PORT": str(port),
-        "SLIPWAY_DATA_DIR": str(directory / "data"),
-        "SLIPWAY_ADMIN_TOKEN": token,
-        "SLIPWAY_RUNTIME": "process",
-        "SLIPWAY_LOG_FORMAT": "json",
-        "PYTHONPATH": str(HERE.parent),
-    }
-    log = directory / "log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-c", "from app.cli import main; main()", "serve"],
-            cwd=directory,
-            env=environment,
-            stdout=output,
-            stderr=output,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _eventually(lambda: _is_healthy(url), log.read_text)
-        yield url, token
-    finally:
-        server.terminate()
-        server.wait(timeout=PATIENCE_SECONDS)
-        shutil.rmtree(directory)
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health").status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
-
-
-def _deploy(url: str, token: str) -> str:
+def _deploy(server: Server) -> str:
     """Deploy the service; answers its endpoint."""
-
-    def run(document: str, **variables: Any) -> Any:
-        body = {"query": document, "variables": variables}
-        answer = httpx.post(f"{url}/graphql", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=30)
-        return answer.json()["data"]
-
     container = {
         "imageUri": "slipway.example/none",
         "port": 8080,
         "entrypoint": [sys.executable, str(HERE / "service.py")],
         "readinessProbe": {"path": "/", "periodSeconds": 1},
     }
-    spec = {"containerGroups": [{"containers": [container]}]}
-    artifact = run(CREATE, input={"name": "benchmark", "spec": spec})["createArtifact"]["artifact"]
-    workload = run(DEPLOY, input={"artifactId": artifact["id"]})["deployArtifact"]["workload"]
-    status: dict[str, Any] = {}
-
-    def runs() -> bool:
-        status.update(run(STATUS, id=workload["id"])["workload"])
-        return bool(status["status"] == "RUNNING")
-
-    _eventually(runs, lambda: str(status))
-    endpoint: str = workload["endpoint"]
-    return endpoint.rstrip("/") + "/"
-
-
-def _eventually(condition: Callable[[], bool], what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(what())
-        time.sleep(0.05)
+    workload = server.deploy(server.locked("benchmark", container))
+    server.until(workload["id"], lambda seen: seen["status"] == "RUNNING")
+    return workload["endpoint"].rstrip("/") + "/"
 
 
 if __name__ == "__main__":

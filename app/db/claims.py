@@ -175,16 +175,26 @@ async def record(
     return True
 
 
+def _over() -> tuple[Any, ...]:
+    """The tests whose time is over."""
+    return (
+        col(_row.purpose) == WorkloadPurpose.TEST,
+        col(_row.status) != WorkloadStatus.TERMINATED,
+        col(_row.wanted) != Wanted.TERMINATED,
+        col(_row.expires_at) <= func.now(),
+    )
+
+
+async def any_expired(session: AsyncSession) -> bool:
+    """Whether there is a test whose time is over: asked every second, and seldom so."""
+    return (await session.exec(select(col(_row.id)).where(*_over()).limit(1))).first() is not None
+
+
 async def expire(session: AsyncSession, now: datetime) -> int:
     """End the tests whose time is over. Answers how many."""
     over = (
         select(_row)
-        .where(
-            col(_row.purpose) == WorkloadPurpose.TEST,
-            col(_row.status) != WorkloadStatus.TERMINATED,
-            col(_row.wanted) != Wanted.TERMINATED,
-            col(_row.expires_at) <= func.now(),
-        )
+        .where(*_over())
         .order_by(col(_row.expires_at))
         .limit(EXPIRED_AT_ONCE)
         .with_for_update(skip_locked=True)

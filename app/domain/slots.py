@@ -41,7 +41,7 @@ class Policy:
     # A run that lasted this long is followed by the shortest pause, as the kubelet forgives after ten minutes.
     forgiven_after: timedelta = timedelta(minutes=10)
     # What dies at once was never ready: a container without probes counts as ready when it has run this long.
-    settle: timedelta = timedelta(milliseconds=500)
+    settle: timedelta = timedelta(milliseconds=300)
     # A replica that is to go gets no new requests; it stays at least this long, for servers that do not know it yet,
     drain: timedelta = timedelta(seconds=2)
     # and at most this long for requests that are still open.

@@ -247,6 +247,9 @@ class Reconciler:
             self._timers[workload_id] = asyncio.get_running_loop().call_later(delay, self._look_at, workload_id)
 
     async def _expire(self) -> None:
+        async with self._database.read() as session:
+            if not await claims.any_expired(session):
+                return
         async with self._database.transaction() as session:
             expired = await claims.expire(session, self._clock())
         if expired:

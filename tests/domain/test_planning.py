@@ -169,7 +169,7 @@ class TestBringingUp:
     def test_without_probes_a_container_is_ready_once_it_has_settled(self) -> None:
         fresh = running(started_at=NOW - timedelta(milliseconds=200))
         plan = decide(workload(Status.PROVISIONING, BARE), fresh)
-        assert (plan.status, plan.look_again) == (Status.LAUNCHING, timedelta(milliseconds=300))
+        assert (plan.status, plan.look_again) == (Status.LAUNCHING, timedelta(milliseconds=100))
         assert decide(workload(Status.LAUNCHING, BARE), running()).status is Status.RUNNING
 
     def test_no_replicas_are_all_ready(self) -> None:
