@@ -184,7 +184,8 @@ async def test_a_stream_outlives_a_database_that_does_not_answer(
 ) -> None:
     monkeypatch.setattr(endpoints, "ASKED_AGAIN_SECONDS", 0.01)
     async with client.stream("GET", f"{PREFIX}/events") as answer:
-        assert await anext(answer.aiter_raw()) == b"data: one\n\n"
+        pieces = answer.aiter_raw()
+        assert await anext(pieces) == b"data: one\n\n"
         slipway.is_down = True
         before = len(slipway.asked)
         await until(lambda: len(slipway.asked) >= before + 3)

@@ -60,6 +60,14 @@ class TestConnections:
             assert code(await client.get(f"{PREFIX}/")) == (502, "ENDPOINT_FAILED")
             assert (replica.connections, len(replica.heads)) == (2, 3)
 
+    async def test_a_request_on_a_new_connection_is_not_repeated(
+        self, client: httpx.AsyncClient, slipway: Slipway
+    ) -> None:
+        async with scripted([b""], [OK]) as replica:
+            slipway.lead_to(replica.port)
+            assert code(await client.get(f"{PREFIX}/")) == (502, "ENDPOINT_FAILED")
+            assert (replica.connections, len(replica.heads)) == (1, 1)
+
     async def test_a_request_that_was_answered_in_part_is_not_repeated(
         self, client: httpx.AsyncClient, slipway: Slipway
     ) -> None:
@@ -190,6 +198,7 @@ class TestAnswers:
             slipway.lead_to(replica.port)
             answer = await client.get(f"{PREFIX}/")
             assert (answer.status_code, answer.content, answer.headers["etag"]) == (int(status[:3]), b"", "x")
+            assert "content-length" not in answer.headers  # the server would take it for a promise
             assert (await client.get(f"{PREFIX}/")).text == "ok"
             assert replica.connections == 1
 
