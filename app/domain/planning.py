@@ -73,9 +73,10 @@ class Outcome:
 class Plan:
     """What to record, and what to have the runtime do.
 
-    `runs` is what it is to run, by launch, the one to become last; None where that is so already. `remove`: nothing of
-    the workload may be left in it. `draining` are replicas that get no more traffic and wait for what is still open.
-    `look_again`: when something is due without an event that tells so.
+    `runs` is what it is to run, by launch, the one to become last; None where that is so already. `starts` are those
+    of which something does not run yet. `remove`: nothing of the workload may be left in it. `draining` are replicas
+    that get no more traffic and wait for what is still open. `look_again`: when something is due without an event that
+    tells so.
     """
 
     status: WorkloadStatus
@@ -88,6 +89,7 @@ class Plan:
     addresses: Sequence[Mapping[str, Any]] = ()
     draining: Sequence[Mapping[str, Any]] = ()
     runs: Mapping[int, Runs] | None = None
+    starts: frozenset[int] = frozenset()
     remove: bool = False
     outcome: Outcome | None = None
     successor_begun_at: datetime | None = None
@@ -132,8 +134,8 @@ class Circumstances:
     """What a decision depends on beside the workload and what is seen of it.
 
     `self_healing`: the runtime restarts, probes and replaces by itself. `busy` are addresses at which requests are
-    still open. `refusal` says that the runtime will never run what is to be run now; `notice` is what it says of all
-    that it runs.
+    still open. `refusals` are of launches that will never run, whatever is tried; `notice` is what the runtime says of
+    all that it runs.
     """
 
     now: datetime
@@ -141,7 +143,7 @@ class Circumstances:
     verdicts: Mapping[Key, Verdict] = dataclasses.field(default_factory=dict)
     self_healing: bool = False
     busy: Collection[tuple[str, int]] = ()
-    refusal: Refusal | None = None
+    refusals: Mapping[int, Refusal] = dataclasses.field(default_factory=dict)
     notice: str | None = None
 
 
@@ -151,8 +153,9 @@ def plan(workload: Workload, observation: Observation | None, given: Circumstanc
         return _take_down(workload, observation)
     if workload.status is WorkloadStatus.ERRORED:
         return _keep_errored(workload, observation)
-    if given.refusal is not None and workload.successor is None:
-        return _give_up(workload, observation, (), given.refusal.reason, given.refusal.message)
+    refusal = given.refusals.get(workload.launch)
+    if refusal is not None and workload.successor is None:
+        return _give_up(workload, observation, (), refusal.reason, refusal.message)
     if given.self_healing:
         return _follow(workload, observation, given)
     return _bring_up(workload, observation, given)
@@ -297,11 +300,12 @@ def _bring_up(workload: Workload, observation: Observation | None, given: Circum
     sides = [side] if successor is None else [side, successor]
     draining = list(_draining(workload, observation, sides, given))
     waits = [wait for each in sides for wait in each.waits] + [left for _, left in draining]
-    if not side.complete and not was_ready:
-        waits.append(deadline_in)
     if successor is not None and begun_at is not None:
         waits.append(begun_at + given.policy.launch_deadline - given.now)
+    elif not side.complete and not was_ready:
+        waits.append(max(deadline_in, timedelta()))  # it has passed where a replacement has just failed
     reason, message = (None, None) if side.complete else side.trouble(was_ready=was_ready)
+    runs, starts = _runs_to_apply(observation, sides, [replica for replica, _ in draining], given.refusals)
     return Plan(
         status=_live_status(workload, complete=side.complete, was_ready=was_ready, started=side.started),
         reason=reason,
@@ -312,7 +316,8 @@ def _bring_up(workload: Workload, observation: Observation | None, given: Circum
         container_statuses=tuple(status for each in sides for status in each.statuses()),
         addresses=tuple(side.addresses()),
         draining=tuple(replica for replica, _ in draining),
-        runs=_runs_to_apply(observation, sides, [replica for replica, _ in draining]),
+        runs=runs,
+        starts=starts,
         outcome=outcome,
         successor_begun_at=begun_at if successor is not None else None,
         look_again=min(waits, default=None),
@@ -325,8 +330,8 @@ def _was_ready(workload: Workload) -> bool:
 
 def _outcome(successor: Side, begun_at: datetime, given: Circumstances) -> Outcome | None:
     """How the replacement ends now; None while it is under way."""
-    if given.refusal is not None:
-        return Outcome(ReplacementStatus.FAILED, given.refusal.message)
+    if (refusal := given.refusals.get(successor.launch)) is not None:
+        return Outcome(ReplacementStatus.FAILED, refusal.message)
     if successor.complete:
         return Outcome(ReplacementStatus.COMPLETED)
     failed = successor.hopeless
@@ -372,26 +377,43 @@ def _draining(
 
 
 def _runs_to_apply(
-    observation: Observation | None, sides: Sequence[Side], draining: Sequence[Mapping[str, Any]]
-) -> Mapping[int, Runs] | None:
-    """What the runtime is to run, by launch, the one to become last; None where it does."""
-    running: dict[int, dict[str, dict[str, int]]] = {}
+    observation: Observation | None,
+    sides: Sequence[Side],
+    draining: Sequence[Mapping[str, Any]],
+    refused: Collection[int],
+) -> tuple[Mapping[int, Runs] | None, frozenset[int]]:
+    """What the runtime is to run, by launch, the one to become last, and where something of that is missing.
+
+    None where it runs just that.
+    """
+    present: dict[int, dict[str, dict[str, int]]] = {}
+    running: set[tuple[int, str, str, int]] = set()
     for launch, containers in (observation.launches if observation else {}).items():
-        replicas = running.setdefault(launch, {})
+        replicas = present.setdefault(launch, {})
         for each in containers:
             runs = replicas.setdefault(each.replica, {})
             if each.state is not ContainerState.TERMINATED:
                 runs[each.container] = each.run
+            if each.state is ContainerState.RUNNING:
+                running.add((launch, each.replica, each.container, each.run))
     wanted: dict[int, dict[str, dict[str, int]]] = {}
     for entry in draining:
         launch, replica = entry["launch"], entry["replica"]
-        wanted.setdefault(launch, {})[replica] = running[launch][replica]
+        wanted.setdefault(launch, {})[replica] = present[launch][replica]
     for side in sides:
-        wanted[side.launch] = {**wanted.pop(side.launch, {}), **side.runs}
-    # Whether a launch of which nothing is wanted is there or not makes no difference, as long as nothing else is.
-    if running == wanted or (observation is None and not any(wanted.values())):
-        return None
-    return wanted
+        if side.launch not in refused:
+            wanted[side.launch] = {**wanted.pop(side.launch, {}), **side.runs}
+    # Whether a launch of which nothing is wanted is there or not makes no difference.
+    if present.keys() <= wanted.keys() and all(present.get(launch, {}) == runs for launch, runs in wanted.items()):
+        return None, frozenset()
+    starts = frozenset(
+        side.launch
+        for side in sides
+        for replica, runs in wanted.get(side.launch, {}).items()
+        for container, run in runs.items()
+        if (side.launch, replica, container, run) not in running
+    )
+    return wanted, starts
 
 
 def _follow(workload: Workload, observation: Observation | None, given: Circumstances) -> Plan:
@@ -414,18 +436,21 @@ def _follow(workload: Workload, observation: Observation | None, given: Circumst
     ready = rollouts.ready_replicas(observation)
     complete = len(ready) >= current.replicas if was_ready else current.complete
     reason, message = (None, None) if complete else current.trouble(was_ready=was_ready)
-    waits = [] if complete or was_ready else [launched_at + given.policy.launch_deadline - given.now]
+    waits = []
     if begun_at is not None:
         waits.append(begun_at + given.policy.launch_deadline - given.now)
+    elif not complete and not was_ready:
+        waits.append(max(launched_at + given.policy.launch_deadline - given.now, timedelta()))
     return Plan(
         status=_live_status(workload, complete=complete, was_ready=was_ready, started=current.started),
         reason=reason,
         message=message or given.notice,
         was_ready=was_ready or complete,
-        launched_at=launched_at if launched_at != workload.launched_at and not was_ready else None,
+        launched_at=launched_at if launched_at != workload.launched_at and not was_ready and next_up is None else None,
         ready_replicas=min(len(ready), current.replicas),
         container_statuses=rollouts.statuses(observation),
         runs=None if target.asked else {launch: {} for launch in (current.launch, target.launch)},
+        starts=frozenset() if target.asked else frozenset({target.launch}),
         outcome=outcome,
         successor_begun_at=begun_at,
         look_again=min(waits, default=None),
@@ -433,8 +458,8 @@ def _follow(workload: Workload, observation: Observation | None, given: Circumst
 
 
 def _rollout_outcome(successor: rollouts.Progress, begun_at: datetime, given: Circumstances) -> Outcome | None:
-    if given.refusal is not None:
-        return Outcome(ReplacementStatus.FAILED, given.refusal.message)
+    if (refusal := given.refusals.get(successor.launch)) is not None:
+        return Outcome(ReplacementStatus.FAILED, refusal.message)
     if successor.complete:
         return Outcome(ReplacementStatus.COMPLETED)
     failed = successor.failure(begun_at, given.now)

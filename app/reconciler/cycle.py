@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from app.db.claims import KEEP, Claim, Release
 from app.db.database import Database
 from app.domain import environment, planning, specification, wanted
 from app.domain.enums import ContainerState, ReplacementStatus, Wanted, WorkloadStatus
-from app.domain.observations import Observation
+from app.domain.observations import Observation, Refusal
 from app.domain.planning import Plan
 from app.domain.slots import Policy, Runs
 from app.domain.traffic import Traffic
@@ -32,11 +32,17 @@ Done = Callable[[UUID, float | None], None]
 PASSES_MAXIMUM = 3
 LOCAL_HOST = "127.0.0.1"
 
+_AT_REST = (WorkloadStatus.STOPPED, WorkloadStatus.TERMINATED, WorkloadStatus.ERRORED)
+
 _log = structlog.get_logger(__name__)
 
 
 class Unresolvable(Exception):
-    """A workload can't be started because a value of its environment is missing. The message is for users."""
+    """A launch can't be started because a value of its environment is missing. The message is for users."""
+
+    def __init__(self, launch: int, message: str) -> None:
+        super().__init__(message)
+        self.launch = launch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +85,14 @@ class Claimed:
         return planning.Successor(
             given.launch, specification.from_json(given.specification), given.replicas, given.begun_at
         )
+
+    @property
+    def specifications(self) -> dict[int, specification.Specification]:
+        """What its launches run, by number: of the one that serves, and of the one that is to."""
+        found = {self.row.launch: self.current}
+        if self.successor is not None:
+            found[self.successor.launch] = self.successor.specification
+        return found
 
     def forget(self) -> None:
         """The row has changed."""
@@ -192,49 +206,60 @@ class Cycle:
             if left <= 0:
                 return await self._let_go(claimed, 0.0)
             async with asyncio.timeout(left):
-                await self._act(claimed, plan)
+                refusals = await self._act(claimed, plan)
             asked = (plan.remove, plan.runs)
             observed = await self.runtime.observe([claimed.row.id])
-            plan = self._plan(claimed, observed.get(claimed.row.id))
+            plan = self._plan(claimed, observed.get(claimed.row.id), refusals)
             if asked == (plan.remove, plan.runs):  # it is under way, and the runtime will tell
                 break
         return await self._settle(claimed, plan, self._delay(plan))
 
-    def _plan(self, claimed: Claimed, observation: Observation | None) -> Plan:
+    def _plan(
+        self, claimed: Claimed, observation: Observation | None, refusals: Mapping[int, Refusal] | None = None
+    ) -> Plan:
         row = claimed.row
         if not self.runtime.self_healing:
             self.prober.watch(row.id, _targets(claimed, observation))
-        next_up = claimed.current if claimed.successor is None else claimed.successor.specification
+        refused = {number: self.runtime.refusal(spec) for number, spec in claimed.specifications.items()}
         given = planning.Circumstances(
             now=self.clock(),
             policy=self.policy,
             verdicts=self.prober.verdicts(row.id),
             self_healing=self.runtime.self_healing,
             busy=self.traffic.busy(),
-            refusal=self.runtime.refusal(next_up),
+            refusals={number: each for number, each in refused.items() if each is not None} | dict(refusals or {}),
             notice=self.runtime.notice,
         )
         return planning.plan(_workload(claimed), observation, given)
 
-    async def _act(self, claimed: Claimed, plan: Plan) -> None:
+    async def _act(self, claimed: Claimed, plan: Plan) -> Mapping[int, Refusal]:
+        """Have the runtime do it. Answers why a successor can't be started, where that is so: then nothing was done."""
         row = claimed.row
         if plan.remove:
             await self.runtime.remove(row.id)
         elif plan.runs is not None:
-            launches = [await self._launch(claimed, number, runs) for number, runs in plan.runs.items()]
+            try:
+                launches = [
+                    await self._launch(claimed, number, runs, starts=number in plan.starts)
+                    for number, runs in plan.runs.items()
+                ]
+            except Unresolvable as error:
+                if error.launch == row.launch:
+                    raise
+                return {error.launch: Refusal(planning.CREDENTIAL_UNAVAILABLE, str(error))}
             await self.runtime.apply(WantedWorkload(row.id, tuple(launches)))
+        return {}
 
-    async def _launch(self, claimed: Claimed, number: int, runs: Runs) -> WantedLaunch:
+    async def _launch(self, claimed: Claimed, number: int, runs: Runs, *, starts: bool) -> WantedLaunch:
         """A launch with all that it needs. One that only drains, or where nothing is started, needs nothing."""
         row, rolled_out = claimed.row, claimed.replacement
-        starts = self.runtime.self_healing or any(runs.values())
         if rolled_out is not None and number == rolled_out.launch and claimed.successor is not None:
             spec, replicas = claimed.successor.specification, rolled_out.replicas
             given = replacements.overrides_from_json(rolled_out.environment)
-            details = _Details(spec, rolled_out.to_artifact_id, rolled_out.resources, given)
+            details = _Details(number, spec, rolled_out.to_artifact_id, rolled_out.resources, given)
         elif number == row.launch:
             spec, replicas = claimed.current, row.replicas
-            details = _Details(spec, row.artifact_id, row.resources, None)
+            details = _Details(number, spec, row.artifact_id, row.resources, None)
         else:
             return WantedLaunch(number, (), len(runs), runs)
         containers = await self._containers(row.id, details) if starts else ()
@@ -248,21 +273,22 @@ class Cycle:
                 overrides = await replacements.overrides(session, workload_id)
         platform = environment.platform(workload_id, details.artifact_id, version)
         variables = environment.effective(details.specification, overrides, platform)
-        values = {each: await self._value(each) for each in variables}
+        values = {each: await self._value(details.launch, each) for each in variables}
         return wanted.containers(details.specification, values, details.resources)
 
-    async def _value(self, variable: environment.EffectiveVariable) -> str:
+    async def _value(self, launch: int, variable: environment.EffectiveVariable) -> str:
         if variable.value is not None:
             return variable.value
         where = f"Variable {variable.name} of container {variable.container}"
         if variable.credential_id is None or variable.field is None:
-            raise Unresolvable(f"{where} points at a credential that is gone.")
+            raise Unresolvable(launch, f"{where} points at a credential that is gone.")
         try:
             return await self.secrets(variable.credential_id, variable.field)
         except LookupError:
-            raise Unresolvable(f"{where} points at a credential without the key {variable.field!r}.") from None
+            message = f"{where} points at a credential without the key {variable.field!r}."
+            raise Unresolvable(launch, message) from None
         except ValueError as error:
-            raise Unresolvable(f"{where}: {error}") from None
+            raise Unresolvable(launch, f"{where}: {error}") from None
 
     async def _record(self, claimed: Claimed, plan: Plan, then: float | str | None) -> bool:
         now = self.clock()
@@ -305,18 +331,17 @@ class Cycle:
         return min(self.timing.retry_seconds * (1 << min(failures, 20)), self.timing.longest_retry_seconds)
 
     def _delay(self, plan: Plan) -> float | None:
-        if plan.acts:
-            return self.timing.waiting_seconds
-        if plan.status in {WorkloadStatus.STOPPED, WorkloadStatus.TERMINATED, WorkloadStatus.ERRORED}:
+        if not plan.acts and plan.status in _AT_REST:
             return None
-        resync = timedelta(seconds=self.timing.resync_seconds)
-        return min(plan.look_again or resync, resync).total_seconds()
+        seconds = self.timing.waiting_seconds if plan.acts else self.timing.resync_seconds
+        return seconds if plan.look_again is None else min(plan.look_again.total_seconds(), seconds)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Details:
     """What the containers of a launch are made from. `overrides` is None where the workload's own hold."""
 
+    launch: int
     specification: specification.Specification
     artifact_id: UUID
     resources: Sequence[Mapping[str, Any]]
@@ -401,12 +426,9 @@ def _targets(claimed: Claimed, observation: Observation | None) -> list[Target]:
     row = claimed.row
     if observation is None or row.wanted is not Wanted.RUNNING:
         return []
-    wanted = {row.launch: claimed.current}
-    if claimed.successor is not None:
-        wanted[claimed.successor.launch] = claimed.successor.specification
     return [
         target
-        for launch, spec in wanted.items()
+        for launch, spec in claimed.specifications.items()
         for target in _targets_of_launch(launch, spec, observation, errored=row.status is WorkloadStatus.ERRORED)
     ]
 
