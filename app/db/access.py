@@ -2,9 +2,10 @@
 
 A role on a repository holds for its artifacts, a role on an artifact for its workloads; of several the strongest
 counts. A thing under which the viewer sees something, though it has no role there, is a *frame*: it can be reached, and
-is in no list.
+is in no list. So is what a workload that the viewer sees ran before it was replaced, or is to run.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, and_, exists, false, func, literal, or_, select, true
@@ -98,11 +99,24 @@ def reachable(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     workloads = granted(tables.WorkloadGrantRow, "workload_id", viewer)
     under = tables.WorkloadRow
     if issubclass(kind, tables.ArtifactRow):
-        return or_(seen, exists().where(col(under.artifact_id) == thing.id, col(under.id).in_(workloads)))
+        return or_(
+            seen,
+            exists().where(col(under.artifact_id) == thing.id, col(under.id).in_(workloads)),
+            exists().where(*_in_the_history(thing.id, viewer)),
+        )
     artifacts = granted(tables.ArtifactGrantRow, "artifact_id", viewer)
     within = tables.ArtifactRow
     return or_(
         seen,
         exists().where(col(within.repository_id) == thing.id, col(within.id).in_(artifacts)),
         exists().where(col(under.repository_id) == thing.id, col(under.id).in_(workloads)),
+        exists().where(col(within.repository_id) == thing.id, *_in_the_history(col(within.id), viewer)),
     )
+
+
+def _in_the_history(artifact_id: Any, viewer: Viewer) -> Iterator[ColumnElement[bool]]:
+    """That an artifact is named by a replacement of a workload that the viewer sees."""
+    replacement, workload = tables.ReplacementRow, tables.WorkloadRow
+    yield or_(col(replacement.from_artifact_id) == artifact_id, col(replacement.to_artifact_id) == artifact_id)
+    yield col(workload.id) == col(replacement.workload_id)
+    yield visible(workload, viewer)

@@ -115,6 +115,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_replacements")),
     )
     op.create_index(op.f("ix_replacements_workload_id_id"), "replacements", ["workload_id", "id"], unique=False)
+    for column in ("from_artifact_id", "to_artifact_id"):
+        op.create_index(op.f(f"ix_replacements_{column}"), "replacements", [column], unique=False)
     op.create_index(
         "uq_replacements_one_rolling",
         "replacements",

@@ -127,13 +127,15 @@ class ReplacementRow(SQLModel, table=True):
     """A roll of a workload: to another artifact, or, where both are the same, to another configuration.
 
     What is rolled out stands here until it has taken over; then the workload has it. `environment` holds the overrides
-    as `claims.overrides_to_json` writes them. `begun_at`: when its launch was last begun.
+    as `replacements.overrides_to_json` writes them. `begun_at`: when its launch was last begun.
     """
 
     __tablename__ = "replacements"
     __table_args__ = (
         Index("uq_replacements_one_rolling", "workload_id", unique=True, postgresql_where=sql("status = 'ROLLING'")),
         Index(None, "workload_id", "id"),
+        Index(None, "from_artifact_id"),
+        Index(None, "to_artifact_id"),
         CheckConstraint("(status = 'ROLLING') = (finished_at IS NULL)", name="finished"),
     )
 
