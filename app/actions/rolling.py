@@ -1,11 +1,12 @@
 """The verbs that change what a workload runs while it runs: configure, replace, roll back, promote, extend.
 
 They record what is to take over; the reconciler brings it up beside what serves, and lets it take over once it is
-ready. Of a workload that has nothing to keep up, because it does not run, the change is made at once.
+ready. Where nothing of a workload runs, there is nothing to keep up, and the change is made at once; what gave up is
+launched anew with it.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app import images
 from app.actions import artifacts, context as acting, pinning, workloads
 from app.actions.context import Context
-from app.db import reads, replacements, tables, writes
+from app.db import access, reads, replacements, tables, writes
 from app.db.replacements import Override
 from app.domain import errors, ids, lifecycle, specification, validation
 from app.domain.enums import (
@@ -28,6 +29,9 @@ from app.domain.enums import (
     WorkloadStatus,
 )
 from app.domain.specification import EnvironmentVariable, Specification
+
+# A runtime may have something of it. What is SUBMITTED no runtime has touched yet.
+_RUNS = lifecycle.STARTED - {WorkloadStatus.SUBMITTED}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Configuration:
 async def configure(context: Context, workload_id: UUID, if_revision: int | None, changes: Configuration) -> UUID:
     """Change how a workload runs. Another number of replicas is reached in place; everything else is a roll."""
     async with context.database.transaction() as session:
+        await _hold_artifact(session, workload_id)
         workload, held = await acting.lock_row(session, tables.WorkloadRow, workload_id, context.viewer)
         acting.authorize(context.viewer, held, acting.needed_role(WorkloadAction.CONFIGURE))
         acting.check_revision(workload.revision, if_revision)
@@ -63,7 +68,8 @@ async def configure(context: Context, workload_id: UUID, if_revision: int | None
             spec,
             replicas=replicas,
             resources=changes.resources or (),
-            overrides=overrides,
+            # What stood there before may be of a container that an earlier artifact had: it has no effect.
+            overrides=() if changes.environment is None else overrides,
             known=before,
         )
         facts = await workloads.facts(context, session, workload, held)
@@ -75,20 +81,27 @@ async def configure(context: Context, workload_id: UUID, if_revision: int | None
         altered: dict[str, object] = {}
         if replicas != workload.replicas:
             altered["replicas"] = {"before": workload.replicas, "after": replicas}
-        if resources != workload.resources:
+        if _by_container(resources) != _by_container(workload.resources):
             altered["resources"] = {"before": workload.resources, "after": resources}
-        if overrides != before:
+        if _by_name(overrides) != _by_name(before):
             altered["environment"] = {"before": _names(before), "after": _names(overrides)}
         if not altered:
             return workload_id
         workloads.record(context, session, EventKind.WORKLOAD_CHANGED, workload, altered)
         if altered.keys() == {"replicas"}:
             workload.replicas = replicas
-            await _ask(context, session, workload)
+            await _take_up(context, session, workload)
             return workload_id
         target = _Target(workload.artifact_id, workload.digest, spec, replicas, resources, overrides)
         await _roll(context, session, workload, target)
         return workload_id
+
+
+async def _hold_artifact(session: AsyncSession, workload_id: UUID) -> None:
+    """Have the artifact of a workload stay. A replacement names it, and rows are locked from the top down."""
+    named = select(tables.WorkloadRow.artifact_id).where(col(tables.WorkloadRow.id) == workload_id)
+    held = select(tables.ArtifactRow.id).where(col(tables.ArtifactRow.id).in_(named))
+    await session.exec(held.with_for_update(read=True, key_share=True))
 
 
 def _kept(container: str, variable: EnvironmentVariable, before: Sequence[Override]) -> EnvironmentVariable:
@@ -101,6 +114,16 @@ def _kept(container: str, variable: EnvironmentVariable, before: Sequence[Overri
     return variable
 
 
+def _by_container(resources: Sequence[Mapping[str, object]]) -> dict[object, Mapping[str, object]]:
+    """In another order they are the same."""
+    return {each["container"]: each for each in resources}
+
+
+def _by_name(overrides: Sequence[Override]) -> dict[tuple[str, str], EnvironmentVariable]:
+    """The same."""
+    return {(container, variable.name): variable for container, variable in overrides}
+
+
 def _names(overrides: Sequence[Override]) -> list[str]:
     """What the history says of an environment: values may be secret."""
     return [f"{container}/{variable.name}" for container, variable in overrides]
@@ -109,6 +132,7 @@ def _names(overrides: Sequence[Override]) -> list[str]:
 async def replace(context: Context, workload_id: UUID, if_revision: int | None, artifact_id: UUID) -> UUID:
     """Roll a workload to another locked artifact of the same type."""
     async with context.database.transaction() as session:
+        await _hold_artifact(session, workload_id)
         workload, held = await acting.lock_row(session, tables.WorkloadRow, workload_id, context.viewer)
         target, target_role = await acting.see(session, tables.ArtifactRow, artifact_id, context.viewer)
         acting.authorize(context.viewer, held, acting.needed_role(WorkloadAction.REPLACE))
@@ -132,6 +156,7 @@ async def replace(context: Context, workload_id: UUID, if_revision: int | None, 
 async def rollback(context: Context, workload_id: UUID, if_revision: int | None) -> UUID:
     """Roll a workload back to the artifact before the newest completed replacement."""
     async with context.database.transaction() as session:
+        await _hold_artifact(session, workload_id)
         workload, held = await acting.lock_row(session, tables.WorkloadRow, workload_id, context.viewer)
         acting.authorize(context.viewer, held, acting.needed_role(WorkloadAction.ROLLBACK))
         acting.check_revision(workload.revision, if_revision)
@@ -163,7 +188,7 @@ async def _roll_to(
 
 
 async def _roll(context: Context, session: AsyncSession, workload: tables.WorkloadRow, target: _Target) -> None:
-    """Begin a replacement; where nothing runs it is done at once, and what gave up is launched anew."""
+    """Begin a replacement; where nothing runs it is done at once."""
     workload.last_launch += 1
     replacement = tables.ReplacementRow(
         id=writes.new_id(),
@@ -183,7 +208,7 @@ async def _roll(context: Context, session: AsyncSession, workload: tables.Worklo
     session.add(replacement)
     await session.flush()
     replacements.record(session, workload, replacement, context.now, context.viewer.user_id)
-    if workload.status in lifecycle.STARTED:
+    if workload.status in _RUNS:
         needed = replacements.pointers(
             specification.from_json(workload.specification), await replacements.overrides(session, workload.id)
         )
@@ -196,6 +221,11 @@ async def _roll(context: Context, session: AsyncSession, workload: tables.Worklo
     actor_id = context.viewer.user_id
     completed = ReplacementStatus.COMPLETED
     await replacements.finish(session, workload, replacement, completed, None, context.now, actor_id=actor_id)
+    await _take_up(context, session, workload)
+
+
+async def _take_up(context: Context, session: AsyncSession, workload: tables.WorkloadRow) -> None:
+    """Have a workload run with what has just changed: one that gave up is given another launch."""
     if workload.status is WorkloadStatus.ERRORED:
         await workloads.launch(context, session, workload)
     else:
@@ -218,15 +248,13 @@ async def promote(context: Context, workload_id: UUID, if_revision: int | None) 
 
 async def _promote(context: Context, known: images.Resolution, workload_id: UUID, if_revision: int | None) -> UUID:
     async with context.database.transaction() as session:
-        # From the top down, as everywhere; what the viewer may not see is found out with the workload.
         row = tables.WorkloadRow
-        asked = select(row.artifact_id, row.repository_id).where(col(row.id) == workload_id)
-        found = (await session.exec(asked)).one_or_none()
-        if found is None:
+        asked = select(row.artifact_id).where(col(row.id) == workload_id, access.reachable(row, context.viewer))
+        artifact_id = (await session.exec(asked)).one_or_none()
+        if artifact_id is None:
             raise errors.NotFound(ids.encode(ids.Kind.WORKLOAD, workload_id))
-        artifact_id, repository_id = found
-        repository = await session.get_one(tables.RepositoryRow, repository_id, with_for_update=True)
-        artifact = await session.get_one(tables.ArtifactRow, artifact_id, with_for_update=True)
+        # From the top down, as everywhere.
+        repository, artifact, _ = await acting.lock_artifact(session, artifact_id, context.viewer)
         workload, held = await acting.lock_row(session, row, workload_id, context.viewer)
         acting.authorize(context.viewer, held, acting.needed_role(WorkloadAction.PROMOTE))
         acting.check_revision(workload.revision, if_revision)
@@ -235,6 +263,8 @@ async def _promote(context: Context, known: images.Resolution, workload_id: UUID
         await artifacts.lock_in(context, session, (repository, artifact), WorkloadAction.PROMOTE, known)
         spec = (await reads.specifications(session, [artifact.id]))[artifact.id]
         workload.specification = specification.to_json(spec)
+        if (rolling := await replacements.rolling(session, workload_id)) is not None:
+            rolling.specification = workload.specification  # of another configuration of the same artifact
         workload.purpose = WorkloadPurpose.SERVICE
         workload.expires_at = None
         changed = {"before": WorkloadPurpose.TEST.value, "after": WorkloadPurpose.SERVICE.value}

@@ -179,7 +179,7 @@ class WorkloadFacts:
             case BlockerCode.SAME_ARTIFACT:
                 applies = self.target_is_same
             case BlockerCode.WORKLOAD_NOT_ACTIVE:
-                applies = is_test and self.status is WorkloadStatus.STOPPED
+                applies = is_test and self.status in {WorkloadStatus.STOPPING, WorkloadStatus.STOPPED}
             case BlockerCode.ARTIFACT_CHANGED:
                 applies = is_test and self.artifact_changed
             case BlockerCode.ARTIFACT_LOCKED:
@@ -277,7 +277,7 @@ MESSAGES: Mapping[BlockerCode, str] = {
     BlockerCode.TEST_ACTIVE: "A test of this draft is active: stop it first.",
     BlockerCode.NO_ACTIVE_TEST: "No test of this artifact is active.",
     BlockerCode.WORKLOAD_ACTIVE: "The workload is still stopping: start it when it has stopped.",
-    BlockerCode.WORKLOAD_NOT_ACTIVE: "The workload does not run: start it.",
+    BlockerCode.WORKLOAD_NOT_ACTIVE: "The workload does not run: start it, or test its draft again.",
     BlockerCode.WORKLOAD_TERMINATED: "The workload has ended for good; it is kept for its history.",
     BlockerCode.NOT_A_TEST: "The workload is a service, not a test.",
     BlockerCode.STATUS_MISMATCH: "Only a service can be replaced, and only by a locked artifact.",

@@ -66,6 +66,7 @@ WORKLOAD: Mapping[str, Line] = {
         {
             "TERMINATED": "WORKLOAD_TERMINATED",
             "SERVICE": "NOT_A_TEST",
+            "TEST STOPPING": "WORKLOAD_NOT_ACTIVE",
             "TEST STOPPED": "WORKLOAD_NOT_ACTIVE",
             "TEST changed": "ARTIFACT_CHANGED",
             "TEST LOCKED": "ARTIFACT_LOCKED",
@@ -87,7 +88,12 @@ WORKLOAD: Mapping[str, Line] = {
     ),
     "EXTEND": (
         "EDITOR",
-        {"TERMINATED": "WORKLOAD_TERMINATED", "SERVICE": "NOT_A_TEST", "TEST STOPPED": "WORKLOAD_NOT_ACTIVE"},
+        {
+            "TERMINATED": "WORKLOAD_TERMINATED",
+            "SERVICE": "NOT_A_TEST",
+            "TEST STOPPING": "WORKLOAD_NOT_ACTIVE",
+            "TEST STOPPED": "WORKLOAD_NOT_ACTIVE",
+        },
     ),
     "SHARE": ("OWNER", {"TERMINATED": "WORKLOAD_TERMINATED"}),
     "DELETE": ("OWNER", {}),
@@ -188,6 +194,31 @@ def test_workloads(action: WorkloadAction) -> None:
             "outside" if artifact_role in {None, Role.VIEWER} else "",
         ]
         assert _judged(action, facts) == _expected(WORKLOAD[action], role, circumstances), facts
+
+
+# Where another artifact is named. A draft, and the one that runs already, can't take over, whatever else is in the way.
+@pytest.mark.parametrize(
+    ("target_status", "target_is_same", "rolling", "codes"),
+    [
+        (ArtifactStatus.LOCKED, False, False, []),
+        (ArtifactStatus.DRAFT, False, False, ["STATUS_MISMATCH"]),
+        (ArtifactStatus.LOCKED, True, False, ["SAME_ARTIFACT"]),
+        (ArtifactStatus.LOCKED, False, True, ["REPLACEMENT_ACTIVE"]),
+        (ArtifactStatus.DRAFT, True, True, ["REPLACEMENT_ACTIVE", "SAME_ARTIFACT", "STATUS_MISMATCH"]),
+    ],
+)
+def test_what_may_replace(target_status: ArtifactStatus, target_is_same: bool, rolling: bool, codes: list[str]) -> None:
+    facts = lifecycle.WorkloadFacts(
+        role=Role.EDITOR,
+        status=WorkloadStatus.RUNNING,
+        purpose=WorkloadPurpose.SERVICE,
+        artifact_status=ArtifactStatus.LOCKED,
+        artifact_role=None,
+        replacement_active=rolling,
+        target_status=target_status,
+        target_is_same=target_is_same,
+    )
+    assert _judged(WorkloadAction.REPLACE, facts) == codes
 
 
 def test_what_has_nothing_to_do_succeeds() -> None:
