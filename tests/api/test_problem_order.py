@@ -19,7 +19,11 @@ STALE = 77
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """One owner's things: an open draft, a draft under test, a locked artifact with a service, and an ended test."""
+    """One owner's things.
+
+    An open draft, a draft under test, a locked artifact with a service that ran another one before and with an ended
+    test, and a locked artifact of another type.
+    """
 
     owner: Client
     repository_id: str
@@ -28,6 +32,9 @@ class World:
     locked: dict[str, Any]
     service_id: str
     ended_id: str
+    test_id: str
+    other_id: str
+    agent_id: str
 
 
 async def world(slipway: Slipway, owner: Client) -> World:
@@ -38,9 +45,16 @@ async def world(slipway: Slipway, owner: Client) -> World:
     async with slipway.session() as session:
         await session.exec(update(tables.WorkloadRow).values(status="TERMINATED", wanted="TERMINATED"))
     tested = await harness.new_artifact(owner, "tested", repositoryId=repository_id)
-    await harness.start_test(owner, tested["id"])
-    service = await harness.deploy(owner, locked["id"])
-    return World(owner, repository_id, draft, tested, locked, service["id"], ended["id"])
+    test = await harness.start_test(owner, tested["id"])
+    other = await harness.new_artifact(owner, "other", repositoryId=repository_id)
+    service = await harness.deploy(owner, other["id"], name="locked")
+    await harness.lock(owner, locked["id"])
+    assert (await owner.mutate("replaceArtifact", workloadId=service["id"], artifactId=locked["id"]))["__typename"] == (
+        "WorkloadPayload"
+    )
+    agent = await harness.lock(owner, (await harness.new_artifact(owner, "agent", type="AGENT"))["id"])
+    things = (draft, tested, locked, service["id"], ended["id"], test["id"], other["id"], agent["id"])
+    return World(owner, repository_id, *things)
 
 
 SPEC = harness.spec(
@@ -74,7 +88,24 @@ FLAWED: Mapping[str, Mapping[str, Any]] = {
     "stopWorkload": {"key": "workloadId", "fine": {}},
     "restartWorkload": {"key": "workloadId", "fine": {}},
     "shareWorkload": {"key": "id", "fine": {}, "invalid": NO_GRANTS},
+    "configureWorkload": {"key": "workloadId", "fine": {"replicas": 2}, "invalid": {"replicas": -1}},
+    "replaceArtifact": {
+        "key": "workloadId",
+        "fine": {"artifactId": "other_id"},
+        "invalid": {"artifactId": "agent_id"},
+    },
+    "rollbackWorkload": {"key": "workloadId", "fine": {}},
+    "promoteWorkload": {"key": "workloadId", "fine": {}},
+    "extendTest": {"key": "workloadId", "fine": {"by": "PT1H"}, "invalid": {"by": "PT0S"}},
 }
+
+
+def _input(here: World, key: str, thing: str, *given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sent about a thing; another artifact is named by its field in the world."""
+    sent = {name: value for each in given for name, value in each.items()}
+    if "artifactId" in sent:
+        sent["artifactId"] = getattr(here, sent["artifactId"])
+    return {**sent, key: thing}
 
 
 def _thing(mutation: str, here: World, *, unavailable: bool) -> Any:
@@ -90,7 +121,9 @@ def _thing(mutation: str, here: World, *, unavailable: bool) -> Any:
             return None if unavailable else here.repository_id
         case "deleteRepository":
             return here.repository_id
-        case _ if mutation.endswith("Workload"):
+        case "promoteWorkload" | "extendTest":
+            return here.ended_id if unavailable else here.test_id
+        case _ if mutation.endswith("Workload") or mutation == "replaceArtifact":
             return here.ended_id if unavailable else here.service_id
         case _:
             return here.locked["id"] if unavailable else here.draft["id"]
@@ -102,6 +135,7 @@ async def test_of_several_problems_the_first_is_answered(slipway: Slipway, mutat
     here = await world(slipway, ada)
     viewer = {"user": await cases.user_id(vic), "role": "VIEWER"}
     await ada.mutate("shareRepository", id=here.repository_id, grants=[viewer])
+    await ada.mutate("shareArtifact", id=here.agent_id, grants=[viewer])
     flaw = FLAWED[mutation]
     before = await snapshots.dump(slipway)
     pairs = set()
@@ -111,7 +145,7 @@ async def test_of_several_problems_the_first_is_answered(slipway: Slipway, mutat
         if not flaws or thing is None or ("InvalidInput" in flaws and "invalid" not in flaw):
             continue
         client = sam if "NotFound" in flaws else vic if "PermissionDenied" in flaws else ada
-        given = {**flaw["fine"], **(flaw["invalid"] if "InvalidInput" in flaws else {}), flaw["key"]: thing}
+        given = _input(here, flaw["key"], thing, flaw["fine"], flaw["invalid"] if "InvalidInput" in flaws else {})
         if "StaleRevision" in flaws:
             given["ifRevision"] = STALE
         if mutation == "shareWorkload" and "InvalidInput" not in flaws:
@@ -133,9 +167,8 @@ async def test_a_read_only_token_is_told_of_what_is_absent_first(slipway: Slipwa
     before = await snapshots.dump(slipway)
     for mutation, flaw in FLAWED.items():
         thing = _thing(mutation, here, unavailable=False)
-        result = await reader.mutate(
-            mutation, **{**flaw["fine"], "grants": []} if "share" in mutation else flaw["fine"], **{flaw["key"]: thing}
-        )
+        grants: dict[str, Any] = {"grants": []} if "share" in mutation else {}
+        result = await reader.mutate(mutation, **_input(here, flaw["key"], thing, flaw["fine"], grants))
         assert cases.outcome(result) == ("NotFound", thing), mutation
     assert await snapshots.dump(slipway) == before
 
@@ -186,6 +219,12 @@ def _changes(here: World, somebody: str) -> list[tuple[str, str, dict[str, Any]]
         ("workloads", "startWorkload", service),
         ("workloads", "stopWorkload", service),
         ("workloads", "restartWorkload", service),
+        ("workloads", "configureWorkload", {**service, "replicas": 3}),
+        ("workloads", "configureWorkload", {**service, "environment": [{"name": "A", "value": "1"}]}),
+        ("workloads", "replaceArtifact", {**service, "artifactId": here.other_id}),
+        ("workloads", "rollbackWorkload", service),
+        ("workloads", "promoteWorkload", {"workloadId": here.test_id}),
+        ("workloads", "extendTest", {"workloadId": here.test_id, "by": "PT1H"}),
         ("workloads", "shareWorkload", {"id": here.service_id, "grants": grants}),
         ("workloads", "deleteWorkload", service),
     ]
@@ -248,6 +287,8 @@ async def test_what_changes_nothing_leaves_everything_as_it_was(slipway: Slipway
         ("shareRepository", {"id": here.repository_id, "grants": held}),
         ("updateWorkload", {"workloadId": here.service_id, "name": "locked", "importance": "LOW", "tags": tags}),
         ("shareWorkload", {"id": here.service_id, "grants": held}),
+        ("configureWorkload", {"workloadId": here.service_id}),
+        ("configureWorkload", {"workloadId": here.service_id, "replicas": 1, "resources": [], "environment": []}),
         ("startWorkload", {"workloadId": here.service_id}),
         ("deleteWorkload", {"workloadId": here.ended_id}),
     ]
@@ -274,8 +315,8 @@ async def test_each_change_grows_the_revision_of_its_thing_by_one(slipway: Slipw
     for table, mutation, given in _changes(here, await cases.user_id(sam)):
         await ada.mutate(mutation, **given)
         revisions = snapshots.changes(before, await snapshots.dump(slipway))["revisions"]
-        workload = {"workloads": 1} if mutation == "stopArtifact" else {}
-        assert revisions == (workload if mutation in left else {table: 1}), mutation
+        beside = {"stopArtifact": {"workloads": 1}, "promoteWorkload": {"artifacts": 1}}.get(mutation, {})
+        assert revisions == {**beside, **({} if mutation in left else {table: 1})}, mutation
         await snapshots.restore(slipway, before)
 
 

@@ -108,6 +108,12 @@ async def artifact_in(owner: Client, state: str) -> tuple[dict[str, Any], str | 
     return artifact, None if workload is None else workload["id"]
 
 
+async def locked_beside(owner: Client, artifact: Mapping[str, Any]) -> str:
+    """The id of another locked artifact in the repository of this one."""
+    other = await harness.new_artifact(owner, "other", repositoryId=artifact["repository"]["id"])
+    return str((await harness.lock(owner, other["id"]))["id"])
+
+
 async def set_status(slipway: Slipway, status: str, wanted: str) -> None:
     """What the reconciler would do, to every workload."""
     async with slipway.session() as session:
@@ -175,6 +181,7 @@ WORKLOAD_BLOCKERS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 PURPOSE_BLOCKERS: Mapping[str, Mapping[str, str]] = {
     "TEST": {"REPLACE": "STATUS_MISMATCH", "ROLLBACK": "NO_EARLIER_ARTIFACT"},
+    "TEST STOPPING": {"PROMOTE": "WORKLOAD_NOT_ACTIVE", "EXTEND": "WORKLOAD_NOT_ACTIVE"},
     "SERVICE": {"PROMOTE": "NOT_A_TEST", "EXTEND": "NOT_A_TEST", "ROLLBACK": "NO_EARLIER_ARTIFACT"},
 }
 NOTHING = effect()
@@ -195,6 +202,41 @@ SERVICE_MOVES = {
     ("STOPPING", "DELETE"): moved("STOPPING", "TERMINATED", "WORKLOAD_DELETED"),
 }
 TEST_MOVES = {(each, "STOP"): moved("STOPPING", "TERMINATED") for each in (*STARTED, "ERRORED")}
+# What is beside the lines of the history that tell of the change itself. Beside what runs a replacement begins; else it
+# is over at once, and what gave up is launched anew.
+ANEW = moved("SUBMITTED", "RUNNING", "WORKLOAD_STATUS")
+
+
+def changed(status: str, *events: str, rolls: bool) -> dict[str, Any]:
+    """The effect of another artifact or configuration."""
+    replaced = ["WORKLOAD_REPLACED"] * rolls * (1 if status in STARTED[1:] else 2)
+    if status == "ERRORED":
+        return {**ANEW, "events": [*events, *replaced, *ANEW["events"]]}
+    return effect(*events, *replaced, workloads=1)
+
+
+def roll_effects(status: str) -> dict[str, dict[str, Any]]:
+    """What the mutations that change what runs do, by their cases."""
+    return {
+        "configureWorkload(workloadId, replicas)": changed(status, "WORKLOAD_CHANGED", rolls=False),
+        "configureWorkload(workloadId, environment)": changed(status, "WORKLOAD_CHANGED", rolls=True),
+        "replaceArtifact(workloadId, artifactId)": changed(status, rolls=True),
+        "rollbackWorkload(workloadId)": changed(status, rolls=True),
+        "promoteWorkload(workloadId)": effect("ARTIFACT_LOCKED", "WORKLOAD_CHANGED", artifacts=1, workloads=1),
+        "extendTest(workloadId, by)": effect("WORKLOAD_CHANGED", workloads=1),
+    }
+
+
+def roll_cases(workload_id: str, target: str) -> list[Case]:
+    on = {"workloadId": workload_id}
+    return [
+        Case("configureWorkload", {**on, "replicas": 2}, "CONFIGURE", "EDITOR"),
+        Case("configureWorkload", {**on, "environment": [{"name": "A", "value": "1"}]}, "CONFIGURE", "EDITOR"),
+        Case("replaceArtifact", {**on, "artifactId": target}, "REPLACE", "EDITOR"),
+        Case("rollbackWorkload", on, "ROLLBACK", "EDITOR"),
+        Case("promoteWorkload", on, "PROMOTE", "EDITOR"),
+        Case("extendTest", {**on, "by": "PT1H"}, "EXTEND", "EDITOR"),
+    ]
 
 
 def workload_cases(workload_id: str, somebody: str) -> list[Case]:
@@ -212,7 +254,7 @@ def workload_cases(workload_id: str, somebody: str) -> list[Case]:
 
 
 @pytest.mark.parametrize("status", WORKLOAD_BLOCKERS)
-@pytest.mark.parametrize("purpose", PURPOSE_BLOCKERS)
+@pytest.mark.parametrize("purpose", ["TEST", "SERVICE"])
 async def test_workloads(slipway: Slipway, purpose: str, status: str) -> None:
     if (purpose, status) == ("TEST", "STOPPED"):
         return  # a test that is stopped ends
@@ -221,9 +263,11 @@ async def test_workloads(slipway: Slipway, purpose: str, status: str) -> None:
         cast["owner"].client, "draft under test" if purpose == "TEST" else "locked in use"
     )
     assert workload_id is not None
+    target = await locked_beside(cast["owner"].client, artifact)
     somebody = await cases.user_id(cast["stranger"].client)
     await cases.share(cast, "shareRepository", artifact["repository"]["id"], viewer="VIEWER")
-    await cases.share(cast, "shareArtifact", artifact["id"], editor="EDITOR")
+    for each in (artifact["id"], target):
+        await cases.share(cast, "shareArtifact", each, editor="EDITOR")
     cast["editor of the workload alone"] = Person(await slipway.user("alo"), "EDITOR")
     await cases.share(cast, "shareWorkload", workload_id, **{"editor of the workload alone": "EDITOR"})
     wanted = {
@@ -233,20 +277,27 @@ async def test_workloads(slipway: Slipway, purpose: str, status: str) -> None:
     }
     await set_status(slipway, status, wanted.get(status, "RUNNING"))
     blockers = {action: list(codes) for action, codes in WORKLOAD_BLOCKERS[status].items()}
-    for action, code in PURPOSE_BLOCKERS[purpose].items():
-        blockers.setdefault(action, []).append(code)
+    for words in (purpose, f"{purpose} {status}"):
+        for action, code in PURPOSE_BLOCKERS.get(words, {}).items():
+            blockers.setdefault(action, []).append(code)
 
     for name, person in cast.items():
         alone = {"PROMOTE": [*blockers.get("PROMOTE", ()), "ROLE_TOO_LOW"]} if "alone" in name else {}
         said = await cases.judged(person, "Workload", workload_id)
         assert said == cases.readable(person, WORKLOAD_NEEDS, {**blockers, **alone}), name
-    tried = workload_cases(workload_id, somebody)
+    tried = [*workload_cases(workload_id, somebody), *roll_cases(workload_id, target)]
     wrong, done = await cases.play(slipway, tried, cast, blockers)
+    # Whoever has a role on the workload alone sees no other artifact, and may not lock its own.
+    got, _ = wrong.pop("editor of the workload alone: replaceArtifact(workloadId, artifactId)")
+    assert got == ("NotFound", target)
+    got, _ = wrong.pop("editor of the workload alone: promoteWorkload(workloadId)")
+    assert got == ("ActionUnavailable", "PROMOTE", sorted([*blockers.get("PROMOTE", ()), "ROLE_TOO_LOW"]))
     assert wrong == {}
     effects = {**MOVES, **(TEST_MOVES if purpose == "TEST" else SERVICE_MOVES)}
     described = {"EDIT": effect("WORKLOAD_CHANGED", workloads=1), "SHARE": effect("WORKLOAD_SHARED", workloads=1)}
+    rolls = roll_effects(status)
     assert done == {
-        str(each): described.get(each.action) or effects.get((status, each.action), NOTHING)
+        str(each): described.get(each.action) or rolls.get(str(each)) or effects.get((status, each.action), NOTHING)
         for each in tried
         if each.action not in blockers
     }
