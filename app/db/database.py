@@ -2,12 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 STATEMENT_TIMEOUT_SECONDS = 30
-IDLE_TRANSACTION_TIMEOUT_SECONDS = 60
+# A server that freezes in the middle of a transaction is not to hold its rows for longer than a lease. There are two
+# limits: one for when the client owes a statement, and since PostgreSQL 17 one that also ends half a statement.
+IDLE_TRANSACTION_TIMEOUT_SECONDS = 20
+TRANSACTION_TIMEOUT_SECONDS = 30
 POOL_SIZE = 10
 POOL_OVERFLOW = 10
 POOL_TIMEOUT_SECONDS = 10
@@ -39,6 +44,7 @@ class Database:
                 },
             },
         )
+        event.listen(self.engine.sync_engine, "connect", _limit_transactions)
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
@@ -57,3 +63,13 @@ class Database:
     async def close(self) -> None:
         """Close every connection of the pool."""
         await self.engine.dispose()
+
+
+def _limit_transactions(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(
+        f"SELECT set_config('transaction_timeout', '{TRANSACTION_TIMEOUT_SECONDS}s', false)"
+        " WHERE current_setting('server_version_num')::int >= 170000"
+    )
+    cursor.close()
+    connection.commit()

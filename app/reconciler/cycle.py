@@ -454,6 +454,7 @@ def _targets_of_launch(
             host=hosts.get(seen.replica, LOCAL_HOST),
             ports=ports.get(seen.replica, {}),
             probes=containers[seen.container].probes,
+            started_at=seen.started_at,
         )
         for seen in observed
         if seen.container in containers and containers[seen.container].probes

@@ -131,10 +131,10 @@ class Reconciler:
 
     async def _end(self, *, at_once: bool) -> None:
         """Stop working. `at_once`: another reconciler may begin any moment, so nothing may run on here."""
-        self._prober.forget_all()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._prober.forget_all()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

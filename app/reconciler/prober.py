@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from datetime import datetime
 from uuid import UUID
 
 import httpx
@@ -30,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """One run of a container: what to ask, and where. `ports` maps declared ports to those that are in use."""
+    """One start of a container: what to ask, and where. `ports` maps declared ports to those that are in use."""
 
     replica: str
     container: str
@@ -40,10 +41,11 @@ class Target:
     host: str
     ports: Mapping[int, int]
     probes: Mapping[ProbeKind, Probe]
+    started_at: datetime | None = None
 
-    def is_same_run(self, other: "Target") -> bool:
-        """Whether both are about the same start of the same container."""
-        return (self.launch, self.run) == (other.launch, other.run)
+    def is_same_start(self, other: "Target") -> bool:
+        """Whether both are about the same start of the same container; a run may be started anew by hand."""
+        return (self.launch, self.run, self.started_at) == (other.launch, other.run, other.started_at)
 
 
 class _Watch:
@@ -74,6 +76,7 @@ class Prober:
         self._monotonic = monotonic
         self._sleep = sleep
         self._watches: dict[UUID, dict[Key, _Watch]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(PROBES_AT_ONCE)
         self._transport = httpx.AsyncHTTPTransport(
             verify=False,  # as the kubelet: a certificate names a service, and a probe asks an address
@@ -88,8 +91,9 @@ class Prober:
         for target in targets:
             key = (target.launch, target.replica, target.container)
             watch = before.get(key)
-            if watch is not None and watch.target.is_same_run(target):
+            if watch is not None and watch.target.is_same_start(target):
                 del before[key]
+                watch.target = target
             else:
                 watch = _Watch(target, self._monotonic())
             after[key] = watch
@@ -111,15 +115,18 @@ class Prober:
             for key, watch in self._watches.get(workload_id, {}).items()
         }
 
-    def forget_all(self) -> None:
-        """Watch nothing any more."""
+    async def forget_all(self) -> None:
+        """Watch nothing any more, and wait until nothing is asked any more."""
         for workload_id in list(self._watches):
             self.watch(workload_id, ())
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ask_what_is_due(self, workload_id: UUID, watch: _Watch) -> None:
         for kind in probing.due(watch.state):
             if kind not in watch.tasks:
-                watch.tasks[kind] = asyncio.create_task(self._keep_asking(workload_id, watch, kind))
+                task = watch.tasks[kind] = asyncio.create_task(self._keep_asking(workload_id, watch, kind))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     async def _keep_asking(self, workload_id: UUID, watch: _Watch, kind: ProbeKind) -> None:
         while (due := probing.due(watch.state).get(kind)) is not None:

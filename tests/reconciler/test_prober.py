@@ -232,7 +232,7 @@ async def watching(web: Web, **probes: Probe) -> AsyncIterator[Watched]:
     async with listening(web) as port:
         watched = Watched({ProbeKind(kind): probe for kind, probe in probes.items()}, port)
         yield watched
-        watched.prober.forget_all()
+        await watched.prober.forget_all()
         await watched.prober._transport.aclose()
 
 
@@ -305,7 +305,7 @@ class TestWatching:
             watched = Watched({ProbeKind.LIVENESS: slow, ProbeKind.READINESS: every_second("/r")}, port)
             await until(lambda: asked.count("/r") >= 3, "readiness is asked")
             assert asked.count("/slow") == 1
-            watched.prober.forget_all()
+            await watched.prober.forget_all()
             await watched.prober._transport.aclose()
 
     async def test_what_is_forgotten_is_not_asked(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,14 +12,16 @@ CHUNK_BYTES = 2**16
 class Wire:
     """Passes requests on. While `hangs` nothing is answered; while `is_cut` nobody can connect.
 
-    The answer to a request that begins with one of `losing` (`POST /v1.41/containers/create`) is lost once: what was
-    asked for has been done when the connection breaks. `requests` are the first lines of all that was asked.
+    The answer to a request that begins as one of the patterns in `losing` (`POST \\S+/start`) is lost once: what was
+    asked for has been done when the connection breaks, and `lost` is set. `requests` are the first lines of all that
+    was asked.
     """
 
     def __init__(self, path: Path, engine: str) -> None:
         self.host = f"unix://{path}"
         self.requests: list[str] = []
         self.losing: list[str] = []
+        self.lost = asyncio.Event()
         self.hangs = False
         self._path = path
         self._engine = engine.removeprefix("unix://")
@@ -59,6 +62,8 @@ class Wire:
             ]
             try:
                 await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+                if lose.is_set():  # even if the driver waits no longer
+                    await passing[1]
             finally:
                 engine_writer.close()
                 for each in passing:
@@ -73,7 +78,7 @@ class Wire:
             if line.endswith(" HTTP/1.1"):
                 self.requests.append(line.removesuffix(" HTTP/1.1"))
                 for each in self.losing:
-                    if line.startswith(each):
+                    if re.match(each, line):
                         self.losing.remove(each)
                         lose.set()
                         break
@@ -85,6 +90,7 @@ class Wire:
     ) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
             if lose.is_set():
+                self.lost.set()
                 return
             while self.hangs:
                 await asyncio.sleep(0.01)
