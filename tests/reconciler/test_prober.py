@@ -254,6 +254,16 @@ class TestWatching:
             [verdict] = watched.prober.verdicts(watched.id).values()
             assert verdict.message == "GET / on port 80 was answered with HTTP 503"
 
+    async def test_what_is_started_anew_in_the_same_run_is_asked_anew_where_it_listens_now(self) -> None:
+        old, new = Web(), Web({"/": "503 No\r\n\r\n"})
+        async with watching(old, READINESS=every_second()) as watched, listening(new) as port:
+            await until(lambda: watched.seen() == (True, None), "it is ready")
+            again = target_of(watched, ports={DECLARED: port}, started_at=dt.datetime.now(dt.UTC))
+            watched.prober.watch(watched.id, [again])
+            assert watched.seen() == (False, None)
+            await until(lambda: len(new.requests) >= 2, "it is asked where it listens now")
+            assert watched.seen() == (False, None)
+
     async def test_the_wake_up_is_only_for_news(self) -> None:
         web = Web()
         async with watching(web, READINESS=every_second()) as watched:

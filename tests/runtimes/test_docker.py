@@ -386,6 +386,19 @@ class TestReplica:
         assert (seen.run, seen.state, seen.exit_code, seen.reason) == (4, ContainerState.RUNNING, 7, None)
 
 
+class TestLogs:
+    async def test_there_are_as_many_lines_as_asked_for_however_long(
+        self, docker_runtime: DockerRuntime, shell: Any
+    ) -> None:
+        """The engine counts pieces of 16 KiB."""
+        script = "for i in $(seq 70); do echo $i $(head -c 40000 /dev/zero | tr '\\0' x); done; echo end"
+        workload = wanted(shell(waiting(script)))
+        await docker_runtime.apply(workload)
+        await lines(docker_runtime, workload.id, 1, LogQuery(1, contains="end"))
+        found = await docker_runtime.logs(workload.id, LogQuery(60))
+        assert [each.text.split()[0] for each in found] == [*map(str, range(12, 71)), "end"]
+
+
 class TestOthers:
     async def test_what_belongs_to_another_installation_or_nobody_is_left_alone(
         self, docker_runtime: DockerRuntime, wire: Wire, docker: engine.Docker, shell: Any
@@ -550,6 +563,24 @@ class TestWire:
         await until(lambda: workload.id in changes, "it is told that all is known again", 2.0)
         assert await observed(docker_runtime, workload.id) == before
         assert (await docker_runtime.check()).available
+
+    async def test_what_was_started_anew_while_nobody_listened_is_seen_so(
+        self, docker_runtime: DockerRuntime, installation: UUID, command: Docker, wire: Wire, shell: Any
+    ) -> None:
+        workload = wanted(shell(waiting(), port=None))
+        await docker_runtime.apply(workload)
+        before = await container(docker_runtime, workload.id)
+        made = await only(command, installation)
+        await wire.cut()
+        await command("restart", made["Id"])
+        await wire.mend()
+
+        async def is_another() -> bool:
+            with contextlib.suppress(RuntimeUnavailable):
+                return (await container(docker_runtime, workload.id)).started_at != before.started_at
+            return False
+
+        await until(is_another, "it is seen that it has started anew")
 
     async def test_an_engine_that_hangs_is_given_up_in_time(
         self, docker_runtime: DockerRuntime, wire: Wire, shell: Any, monkeypatch: pytest.MonkeyPatch
