@@ -262,9 +262,9 @@ async def _promote(context: Context, known: images.Resolution, workload_id: UUID
         acting.require_available(WorkloadAction.PROMOTE, facts)
         await artifacts.lock_in(context, session, (repository, artifact), WorkloadAction.PROMOTE, known)
         spec = (await reads.specifications(session, [artifact.id]))[artifact.id]
-        workload.specification = specification.to_json(spec)
-        if (rolling := await replacements.rolling(session, workload_id)) is not None:
-            rolling.specification = workload.specification  # of another configuration of the same artifact
+        for pinned in (workload, await replacements.rolling(session, workload_id)):
+            if pinned is not None:  # a replacement is to another configuration of the same artifact
+                pinned.specification = specification.to_json(spec)
         workload.purpose = WorkloadPurpose.SERVICE
         workload.expires_at = None
         changed = {"before": WorkloadPurpose.TEST.value, "after": WorkloadPurpose.SERVICE.value}

@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import select
 
 from app import main
 from app.db import claims, tables
@@ -70,9 +70,7 @@ async def replacements(slipway: Slipway) -> list[tables.ReplacementRow]:
     return await racing.rows(slipway, tables.ReplacementRow)
 
 
-async def uses(slipway: Slipway, workload_id: str) -> set[tuple[str, str]]:
-    """The keys of credentials that a workload is recorded to need, as (id of the credential, key)."""
-    row = tables.WorkloadCredentialUseRow
+async def uses(slipway: Slipway) -> list[tables.WorkloadCredentialUseRow]:
+    """The keys of credentials that workloads are recorded to need."""
     async with slipway.session() as session:
-        found = await session.exec(select(row).where(col(row.workload_id) == racing.uuid(workload_id)))
-        return {(str(each.credential_id), each.field) for each in found}
+        return list((await session.exec(select(tables.WorkloadCredentialUseRow))).all())
