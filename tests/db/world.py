@@ -178,6 +178,34 @@ async def insert_workload(
     return workload
 
 
+async def insert_replacement(
+    connection: Any, world: World, workload: UUID, status: str = "ROLLING", to: UUID | None = None
+) -> UUID:
+    """A replacement of a workload by its own artifact in another configuration, or by another one; answers its id."""
+    replacement = new_id()
+    await insert(
+        connection,
+        "replacements",
+        id=replacement,
+        workload_id=workload,
+        from_artifact_id=world.locked,
+        to_artifact_id=to or world.locked,
+        status=status,
+        message=None,
+        requested_by_id=world.user,
+        started_at=NOW,
+        finished_at=None if status == "ROLLING" else NOW,
+        launch=2,
+        begun_at=NOW,
+        digest="sha256:00",
+        specification="{}",
+        replicas=1,
+        resources="[]",
+        environment="[]",
+    )
+    return replacement
+
+
 async def insert_event(connection: Any, world: World) -> UUID:
     """A line of the history; answers its id."""
     event = new_id()
