@@ -138,7 +138,7 @@ class Engine:
     def __init__(self, *options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="slipway-engine-", dir=fast_directory()))
         self.docker = Docker(f"unix://{self.directory}/docker.sock")
-        self._options = options
+        self.options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -164,7 +164,7 @@ class Engine:
                     f"--pidfile={self.directory}/dockerd.pid",
                     f"--host={self.docker.host}",
                     *_OPTIONS,
-                    *self._options,
+                    *self.options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -190,7 +190,7 @@ class Engine:
             self._process.wait()
         # The next start would take its containerd for one that works, even while that is a zombie.
         containerd = self.directory / "exec/containerd"
-        _end_processes_that_name(containerd / "containerd.toml")
+        _end_processes_of(containerd / "containerd.toml")
         (containerd / "containerd.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -202,7 +202,7 @@ class Engine:
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             print(f"The Docker engine for tests could not be tidied: {error}", file=sys.stderr)  # noqa: T201
         self.stop()
-        _end_processes_that_name(self.directory)
+        _end_processes_of(self.directory)
         for mount in _mounts_below(self.directory):
             subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -254,19 +254,27 @@ def _tiny(files: Mapping[str, str]) -> bytes:
     return archive.getvalue()
 
 
-def _end_processes_that_name(path: Path) -> None:
-    """Kill what has a path of an engine in its command line, and wait until it is gone."""
+def _end_processes_of(path: Path) -> None:
+    """Kill what has a path of an engine in its command line, or its root below it, and wait until it is gone."""
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if os.fsencode(path) in (process / "cmdline").read_bytes():
+                if _is_of(process, os.fsencode(path)):
                     found.append(process)
                     os.kill(int(process.name), signal.SIGKILL)
         if not found:
             return
         time.sleep(0.01)
+
+
+def _is_of(process: Path, path: bytes) -> bool:
+    if path in (process / "cmdline").read_bytes():
+        return True
+    # 78 51 0:39 / / rw,relatime - overlay overlay rw,lowerdir=/…: a container that its shim has left alone
+    mounts = (process / "mountinfo").read_bytes().splitlines()
+    return any(path in mount for mount in mounts if mount.split()[4] == b"/")
 
 
 def _end_family(process: subprocess.Popen[bytes]) -> None:

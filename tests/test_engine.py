@@ -127,6 +127,19 @@ def test_nothing_of_an_engine_stays(end: int | None) -> None:
     assert bridge not in bridges()
 
 
+def test_no_process_of_an_engine_stays_that_can_not_be_tidied(capsys: pytest.CaptureFixture[str]) -> None:
+    with engine.running() as started:
+        started.docker.import_tiny("slipway.test/tiny:1")
+        awaited = f"/{engine.unique()}"
+        started.docker.run("run", "--detach", "--network", "none", "slipway.test/tiny:1", "tail", "-F", awaited)
+        assert left_of(awaited) != []
+        started.stop(signal.SIGKILL)
+        started.options = ("--no-such-option",)
+    assert "could not be tidied" in capsys.readouterr().err
+    assert left_of(awaited) == []
+    assert left_of(str(started.directory)) == []
+
+
 @pytest.mark.parametrize(
     ("command", "end", "exit_code"),
     [

@@ -16,14 +16,16 @@ from tests.installation import Server, eventually
 def server(data_directory: Path) -> Iterator[Server]:
     """A server that has been started; whatever is left of it is ended."""
     made = Server(data_directory.parent)
-    made.start()
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.stop()
-    left = made.processes()
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    try:
+        made.start()
+        yield made
+        if made.process is not None and made.process.poll() is None:
+            made.stop()
+    finally:
+        left = made.processes()
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
     assert left == []
 
 
