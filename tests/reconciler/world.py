@@ -14,11 +14,13 @@ from sqlmodel import col, select
 
 from app.db import tables, writes
 from app.db.database import Database
-from app.domain import specification
+from app.domain import ids, specification
 from app.domain.enums import (
     ArtifactStatus,
     ArtifactType,
     ContainerState,
+    EventKind,
+    ReplacementStatus,
     Wanted,
     WorkloadPurpose,
     WorkloadStatus as Status,
@@ -38,6 +40,7 @@ LENIENT = Policy(
     first_pause=timedelta(milliseconds=10),
     longest_pause=timedelta(milliseconds=50),
     settle=timedelta(milliseconds=50),
+    drain=timedelta(milliseconds=100),
 )
 SIMPLE = Container("main", "image", port=80, primary=True, entrypoint=("run",))
 
@@ -142,6 +145,60 @@ class World:
             session.add(row)
             await writes.wake_reconcilers(session)
 
+    async def replace(self, workload_id: UUID, *containers: Container, **values: Any) -> UUID:
+        """Replace what it runs by another artifact of these containers, as the actions do; answers the replacement."""
+        artifact_id = writes.new_id()
+        async with self.database.transaction() as session:
+            session.add(self._artifact(artifact_id, locked=True))
+            await session.flush()
+            row = (await session.exec(self._select(workload_id).with_for_update())).one()
+            row.last_launch += 1
+            row.generation += 1
+            row.reconcile_at = now()
+            session.add(row)
+            replacement = tables.ReplacementRow(
+                id=writes.new_id(),
+                workload_id=workload_id,
+                from_artifact_id=row.artifact_id,
+                to_artifact_id=artifact_id,
+                requested_by_id=self.user_id,
+                started_at=now(),
+                begun_at=now(),
+                launch=row.last_launch,
+                digest="sha256:1",
+                specification=specification.to_json(Specification((ContainerGroup(containers or (SIMPLE,)),))),
+                **{"replicas": row.replicas, "resources": [], "environment": [], **values},
+            )
+            session.add(replacement)
+            await writes.wake_reconcilers(session)
+        return replacement.id
+
+    async def scale(self, workload_id: UUID, replicas: int) -> None:
+        """Want another number of replicas, as the actions do."""
+        async with self.database.transaction() as session:
+            row = (await session.exec(self._select(workload_id).with_for_update())).one()
+            row.replicas = replicas
+            row.generation += 1
+            row.reconcile_at = now()
+            session.add(row)
+            await writes.wake_reconcilers(session)
+
+    async def replacement(self, replacement_id: UUID) -> tables.ReplacementRow:
+        async with self.database.read() as session:
+            row = tables.ReplacementRow
+            return (await session.exec(select(row).where(col(row.id) == replacement_id))).one()
+
+    async def ends(self, replacement_id: UUID) -> tables.ReplacementRow:
+        """Wait for the end of a replacement, whatever it is. The history tells of it once."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (found := await self.replacement(replacement_id)).status is ReplacementStatus.ROLLING:
+            assert time.monotonic() < deadline, "the replacement does not end"
+            await asyncio.sleep(0.005)
+        named = ids.encode(ids.Kind.REPLACEMENT, replacement_id)
+        events = [each.changes or {} for each in await self._events(found.workload_id)]
+        assert [each["status"] for each in events if each.get("replacement") == named] == [found.status.value]
+        return found
+
     def _select(self, workload_id: UUID) -> Any:
         return select(tables.WorkloadRow).where(col(tables.WorkloadRow.id) == workload_id)
 
@@ -162,18 +219,20 @@ class World:
 
     async def history(self, workload_id: UUID) -> list[str]:
         """The statuses that were recorded, in order; one with a reason as STATUS:REASON."""
-        event = tables.EventRow
-        async with self.database.read() as session:
-            events = (
-                await session.exec(select(event).where(col(event.subject_id) == workload_id).order_by(col(event.id)))
-            ).all()
         found = []
-        for each in events:
+        for each in await self._events(workload_id):
             assert each.changes is not None
             assert (each.actor_id, each.subject_kind, each.repository_id) == (None, "wkl", self.repository_id)
-            reason = each.changes["reason"]
-            found.append(each.changes["status"]["after"] + (f":{reason}" if reason else ""))
+            if each.kind is EventKind.WORKLOAD_STATUS:
+                reason = each.changes["reason"]
+                found.append(each.changes["status"]["after"] + (f":{reason}" if reason else ""))
         return found
+
+    async def _events(self, workload_id: UUID) -> Sequence[tables.EventRow]:
+        event = tables.EventRow
+        statement = select(event).where(col(event.subject_id) == workload_id).order_by(col(event.id))
+        async with self.database.read() as session:
+            return (await session.exec(statement)).all()
 
 
 @dataclasses.dataclass
@@ -197,9 +256,16 @@ class Engine:
     starts: list[tuple[UUID, int, str, int]] = dataclasses.field(default_factory=list)
     unavailable: str | None = None
 
+    def launches_of(self, workload_id: UUID) -> set[int]:
+        """The launches of a workload that have containers."""
+        return {launch for launch, _, _ in self.containers.get(workload_id, {})}
+
 
 class FakeRuntime:
-    """A driver of an engine. A test may look into `calls`, and hold `gate` to make apply wait."""
+    """A driver of an engine. A test may look into `calls`, and hold `gate` to make apply wait.
+
+    What is started is ready at once, but for launches of the numbers in `unready`.
+    """
 
     name = "fake"
     self_healing = False
@@ -213,6 +279,7 @@ class FakeRuntime:
         self.gate.set()
         self.waiting = 0
         self.broken: set[UUID] = set()
+        self.unready: set[int] = set()
         self.changed: Callable[[UUID], None] = lambda _: None
 
     def _ask(self) -> None:
@@ -269,10 +336,18 @@ class FakeRuntime:
         for (launch, replica, container), run in wanted.items():
             key = (launch, replica, container)
             if key not in present or present[key].run != run:
-                present[key] = _Running(run)
+                present[key] = _Running(run, ready=launch not in self.unready)
                 engine.starts.append((workload.id, launch, f"{replica}/{container}", run))
         for key in present.keys() - wanted.keys():
             del present[key]
+
+    def become_ready(self, workload_id: UUID, launch: int) -> None:
+        """All containers of a launch, also those to come."""
+        self.unready.discard(launch)
+        for (number, _, _), each in self.engine.containers[workload_id].items():
+            if number == launch:
+                each.ready = True
+        self.changed(workload_id)
 
     async def remove(self, workload_id: UUID) -> None:
         self._ask()
