@@ -1,7 +1,7 @@
 """The Docker Engine API, as far as Slipway uses it: JSON over HTTP, on a Unix socket or on loopback.
 
 https://docs.docker.com/reference/api/engine/version/v1.41/. Podman speaks it as well. Why no client library does this:
-docs/decisions/docker-engine-api.md.
+docs/decisions/014-the-engine-holds-everything.md.
 """
 
 import base64
