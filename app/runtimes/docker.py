@@ -13,9 +13,10 @@ the grace period.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -52,7 +53,9 @@ Slots = Mapping[str, Sequence[Container]]
 class _Ending:
     """A container that is being stopped, and removed after that where `remove` is set."""
 
+    container: Container
     remove: bool
+    task: asyncio.Task[None] | None = None
 
 
 class DockerRuntime:
@@ -201,10 +204,11 @@ class DockerRuntime:
     def _tell(self, workload_id: UUID) -> None:
         self._changed(workload_id)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _keep_in_mind(self, wanted: WantedWorkload) -> None:
         """Forget what else was in mind of a workload. What failed is remembered as long as its replica is there."""
@@ -293,9 +297,9 @@ class DockerRuntime:
             return
         if current is not None and current.alive and not current.shares_network_of(primary) and current.run <= run:
             await self._engine.stop(current.id, min(self.grace_seconds, STRANDED_GRACE_SECONDS))
-            await self._make(place, run, wanted, slot, network=f"container:{primary.id}")
+            await self._make(place, run, wanted, slot, network=primary.shared_network)
             return
-        await self._bring(place, run, wanted, slot, network=f"container:{primary.id}")
+        await self._bring(place, run, wanted, slot, network=primary.shared_network)
 
     async def _bring(
         self,
@@ -364,7 +368,9 @@ class DockerRuntime:
         reason = EXITED
         if error.status == HTTPStatus.BAD_REQUEST:
             reason = INVALID_IMAGE_NAME if "invalid reference format" in error.words else START_ERROR
-        self._failures[place] = Failure(run, datetime.now(UTC), 128, reason, f"it can't be made: {error.words}")
+        self._failures[place] = Failure(
+            run, datetime.now(UTC), docker_containers.UNKNOWN_ERROR, reason, f"it can't be made: {error.words}"
+        )
         return None
 
     async def _start(self, container_id: str, place: Place, run: int) -> Container | None:
@@ -374,8 +380,9 @@ class DockerRuntime:
         except Refused as error:
             self._network = None  # it may be what is missing
             there = await self._view.one(container_id)
-            if there is not None and there.unstarted:  # the engine does not keep why
-                code, reason, message = docker_containers.unstartable(error.words, 128, there.command)
+            if there is not None and there.unstarted:  # Podman does not keep why
+                code = docker_containers.exit_code_of(error.words)
+                code, reason, message = docker_containers.unstartable(error.words, code, there.command)
                 self._failures[place] = Failure(run, datetime.now(UTC), code, reason, message)
             return there
         return await self._view.one(container_id)
@@ -413,14 +420,17 @@ class DockerRuntime:
             if ending is not None:
                 ending.remove = ending.remove or remove
             elif remove or each.alive:
-                self._endings[each.id] = _Ending(remove)
-                self._spawn(self._carry_out(each, self._endings[each.id]))
+                ending = self._endings[each.id] = _Ending(each, remove)
+                ending.task = self._spawn(self._carry_out(ending))
 
-    async def _carry_out(self, container: Container, ending: _Ending) -> None:
+    async def _carry_out(self, ending: _Ending) -> None:
+        container = ending.container
         try:
             if container.alive:
                 async with self._stops:
                     await self._engine.stop(container.id, self.grace_seconds)
+            if ending.remove and container.primary:  # Podman removes it last
+                await asyncio.gather(*self._endings_beside(container), return_exceptions=True)
             if ending.remove:
                 await self._engine.remove(container.id)
         except RuntimeUnavailable as error:
@@ -431,6 +441,11 @@ class DockerRuntime:
             del self._endings[container.id]
             self._view.forget(container.place.workload_id)
             self._tell(container.place.workload_id)
+
+    def _endings_beside(self, primary: Container) -> list[asyncio.Task[None]]:
+        """The ends of the containers that share its network."""
+        others = [each for each in self._endings.values() if each.container.network == primary.shared_network]
+        return [each.task for each in others if each.task is not None]
 
 
 def _primary(slots: Slots) -> Container | None:

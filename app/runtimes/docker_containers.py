@@ -47,8 +47,10 @@ COMMAND_MAXIMUM_LENGTH = 200
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
+UNKNOWN_ERROR = 128
 _SIGNALS = range(129, 129 + 64)
 
+_SHARED_NETWORK = "container:"
 _ALIVE = frozenset({"running", "paused", "restarting"})
 
 
@@ -98,10 +100,15 @@ class Container:
         """Whether nobody has tried to start it yet."""
         return self.state == "created" and not self.error
 
+    @property
+    def shared_network(self) -> str:
+        """What the network of containers is called that share its own."""
+        return f"{_SHARED_NETWORK}{self.id}"
+
     def shares_network_of(self, primary: "Container") -> bool:
         """Whether it is in the network namespace that this primary has now: each start of a primary makes a new one."""
         return (
-            self.network == f"container:{primary.id}"
+            self.network == primary.shared_network
             and self.started_at is not None
             and primary.started_at is not None
             and self.started_at >= primary.started_at
@@ -182,6 +189,9 @@ def container_body(
             **_limits(wanted),
         },
     }
+    if not network.startswith(_SHARED_NETWORK):
+        # Docker's default: without the capability for it, a program that serves port 80 could not do so elsewhere.
+        body["HostConfig"]["Sysctls"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
     if wanted.entrypoint:
         body["Entrypoint"] = environment.expand_arguments(wanted.entrypoint, wanted.environment)
     return body
@@ -337,6 +347,13 @@ def unstartable(words: str, exit_code: int, command: str) -> tuple[int, str, str
     if exit_code == NOT_EXECUTABLE:
         return exit_code, START_ERROR, f"{command!r} is not executable"
     return exit_code, EXITED, f"it can't be started: {words}"
+
+
+def exit_code_of(words: str) -> int:
+    """The exit code for what could not be started, where there are only words to tell it by."""
+    if any(each in words for each in ("executable file not found", "no such file or directory", "not a directory")):
+        return NOT_FOUND
+    return NOT_EXECUTABLE if "permission denied" in words else UNKNOWN_ERROR
 
 
 def _ending(container: Container) -> tuple[str, str]:
