@@ -42,7 +42,8 @@ class Refused(RuntimeUnavailable):
     """
 
     def __init__(self, status: int, words: str) -> None:
-        self.status = status
+        # Podman has a status of its own for what has just gone.
+        self.status = httpx.codes.NOT_FOUND if "no such container" in words else status
         self.words = _shown(words)
         super().__init__(f"The container engine says: {self.words}")
 

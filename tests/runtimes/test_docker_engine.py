@@ -110,6 +110,11 @@ async def test_a_refusal_has_a_status_and_words_that_can_be_shown(
     assert str(raised.value) == f"The container engine says: {words}"
 
 
+def test_podman_says_in_its_own_way_that_something_has_gone() -> None:
+    assert Refused(500, "container 6a8c does not exist in database: no such container").status == 404
+    assert Refused(500, "no such luck").status == 500
+
+
 async def test_an_answer_has_a_limit(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_engine, "ANSWER_MAXIMUM_BYTES", 1_000)
     answers = {VERSION: version("1.41"), "GET /v1.41/containers/x/json": (200, b'{"Id": "%b"}' % (b"x" * 1_000))}
