@@ -16,7 +16,8 @@ from tests.installation import Server, eventually
 
 CLIENTS = 12
 LOAD_SECONDS_MAXIMUM = 90.0
-# Says GREETING and its process id; on /slow only after a while. Connections are kept, as most services do it.
+# Says GREETING and its process id; on /slow it takes longer than an idle replica stays before it goes. Connections are
+# kept, as most services do it.
 SERVICE = """
 import http.server, os, time
 
@@ -29,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text[:1])
-        time.sleep(0.7 if self.path == "/slow" else 0)
+        time.sleep(2.5 if self.path == "/slow" else 0)
         self.wfile.write(text[1:])
 
     def log_message(self, *_):
@@ -208,6 +209,13 @@ def test_a_promoted_test_is_the_same_process_at_the_same_address(server: Rolling
     assert server.roll("replaceArtifact", trial["id"], artifactId=second)["status"] == "COMPLETED"
     server.settles(1)
     assert server.curl(trial["endpoint"]).text.startswith("hello from second ")
+    # One that is stopped takes it at its next start.
+    server.act("stopWorkload", "WorkloadPayload", workloadId=trial["id"])
+    server.reaches(trial["id"], "STOPPED")
+    assert server.roll("rollbackWorkload", trial["id"])["status"] == "COMPLETED"
+    server.act("startWorkload", "WorkloadPayload", workloadId=trial["id"])
+    server.reaches(trial["id"], "RUNNING")
+    assert server.curl(trial["endpoint"]).text.startswith("hello from draft ")
     assert server.stop() == 0
 
 

@@ -277,7 +277,7 @@ MESSAGES: Mapping[BlockerCode, str] = {
     BlockerCode.TEST_ACTIVE: "A test of this draft is active: stop it first.",
     BlockerCode.NO_ACTIVE_TEST: "No test of this artifact is active.",
     BlockerCode.WORKLOAD_ACTIVE: "The workload is still stopping: start it when it has stopped.",
-    BlockerCode.WORKLOAD_NOT_ACTIVE: "The workload does not run: start it, or test its draft again.",
+    BlockerCode.WORKLOAD_NOT_ACTIVE: "The workload does not run: start it. A test is begun anew.",
     BlockerCode.WORKLOAD_TERMINATED: "The workload has ended for good; it is kept for its history.",
     BlockerCode.NOT_A_TEST: "The workload is a service, not a test.",
     BlockerCode.STATUS_MISMATCH: "Only a service can be replaced, and only by a locked artifact.",
