@@ -2,8 +2,8 @@
 
 A replica is a group of containers that share the network namespace of its primary one, which publishes the ports of all
 of them on this machine's loopback. They have no more rights than an ordinary program (no capabilities, no way to gain
-any, no files of the machine) and reach out, but not each other. What `Slipway` made is told by labels; of what runs the
-driver keeps nothing in mind that the engine would not tell again. Several servers may drive one engine.
+any, no files of the machine) and reach out, but not each other. What runs is told by names and labels in the engine, so
+several servers may drive one; what only waits to be made is known to the driver alone, and may be lost.
 
 There is no init process, as in Kubernetes: one would reap and pass on signals, but break images that bring their own,
 and hide from the engine that a command is not there. So what runs as process 1 without a handler for SIGTERM ends after
@@ -13,7 +13,7 @@ the grace period.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -27,7 +27,7 @@ from app.domain.observations import EXITED, INVALID_IMAGE_NAME, START_ERROR, Con
 from app.domain.specification import Specification
 from app.runtimes import docker_containers, docker_logs
 from app.runtimes.base import Health, RuntimeUnavailable, WantedContainer, WantedLaunch, WantedWorkload
-from app.runtimes.docker_containers import Container, Failure, Place
+from app.runtimes.docker_containers import Container, Pending, Place
 from app.runtimes.docker_engine import Engine, Refused, reachable as reachable
 from app.runtimes.docker_images import Credentials, Pulls
 from app.runtimes.docker_view import View
@@ -85,8 +85,7 @@ class DockerRuntime:
     def _begin(self) -> None:
         self._view = View(self._engine, self.installation, self._tell)
         self._pulls = Pulls(self._engine, self._credentials, self._tell)
-        self._failures: dict[Place, Failure] = {}
-        self._waiting: dict[Place, tuple[int, str]] = {}
+        self._pending: dict[Place, Pending] = {}
         self._endings: dict[str, _Ending] = {}
         self._network: str | None = None
         self._making_network = asyncio.Lock()
@@ -175,8 +174,7 @@ class DockerRuntime:
             RuntimeUnavailable: the engine can't be asked.
         """
         self._check_open()
-        in_mind = {each.workload_id for each in (*self._failures, *self._waiting)}
-        return await self._view.workloads() | self._pulls.owned() | in_mind
+        return await self._view.workloads() | self._pulls.owned() | {each.workload_id for each in self._pending}
 
     async def logs(self, workload_id: UUID, query: LogQuery) -> Sequence[LogLine]:
         """The newest lines that match, of the kept runs of all containers.
@@ -220,11 +218,21 @@ class DockerRuntime:
             for name, run in containers.items()
         }
         self._pulls.keep_only(wanted.id, runs)
-        for place in [each for each in self._waiting if each.workload_id == wanted.id]:
-            del self._waiting[place]
-        for place in [each for each in self._failures if each.workload_id == wanted.id]:
-            if (place.launch, place.replica) not in replicas:
-                del self._failures[place]
+        for place in [each for each in self._pending if each.workload_id == wanted.id]:
+            waits = self._pending[place].state is ContainerState.WAITING
+            if waits or (place.launch, place.replica) not in replicas:
+                del self._pending[place]
+
+    def _suspend(
+        self,
+        place: Place,
+        run: int,
+        state: ContainerState,
+        reason: str | None,
+        message: str,
+        exit_code: int | None = None,
+    ) -> None:
+        self._pending[place] = Pending(place, run, datetime.now(UTC), state, reason, message, exit_code)
 
     def _observation(self, workload_id: UUID, containers: Sequence[Container]) -> Observation:
         replicas: dict[tuple[int, str], list[Container]] = {}
@@ -236,24 +244,19 @@ class DockerRuntime:
             primary = _primary(slots)
             shown = {name: docker_containers.observed(runs, primary) for name, runs in slots.items()}
             seen.setdefault(launch, {}).update({(replica, name): each for name, each in shown.items() if each})
-        for place, told in self._in_mind(workload_id):
+        for pending in self._in_mind(workload_id):
+            place = pending.place
             launch_seen = seen.setdefault(place.launch, {})
             before = launch_seen.get((place.replica, place.container))
-            if before is None or before.run < told.run:
-                code = told.exit_code if before is None or told.exit_code is not None else before.exit_code
-                launch_seen[place.replica, place.container] = dataclasses.replace(told, exit_code=code)
+            made = [each for each in containers if each.place == place]
+            if before is None or (before.run < pending.run and not pending.is_overtaken_by(made)):
+                launch_seen[place.replica, place.container] = pending.shown_beside(before)
         return Observation({launch: tuple(each for _, each in sorted(seen[launch].items())) for launch in sorted(seen)})
 
-    def _in_mind(self, workload_id: UUID) -> Iterable[tuple[Place, ContainerObservation]]:
+    def _in_mind(self, workload_id: UUID) -> Iterator[Pending]:
         """What the engine can't tell: containers that wait to be made, or could not be."""
-        for place, run, reason, message in self._pulls.waiting(workload_id):
-            yield place, _waits(place, run, reason, message)
-        for place, (run, message) in self._waiting.items():
-            if place.workload_id == workload_id:
-                yield place, _waits(place, run, None, message)
-        for place, failure in self._failures.items():
-            if place.workload_id == workload_id:
-                yield place, docker_containers.failed(place, failure)
+        yield from self._pulls.waiting(workload_id)
+        yield from (each for each in self._pending.values() if each.place.workload_id == workload_id)
 
     def _slots(self, containers: Iterable[Container]) -> Slots:
         """The containers of a replica by name, the runs of each oldest first: the newest has the name to itself."""
@@ -293,10 +296,11 @@ class DockerRuntime:
         current = slot[-1] if slot else None
         if primary is None or not primary.alive:
             if current is None or current.run < run:
-                self._waiting[place] = run, "waits for the primary container, whose network it shares"
+                self._suspend(place, run, ContainerState.WAITING, None, "waits for the network of the primary one")
             return
         if current is not None and current.alive and not current.shares_network_of(primary) and current.run <= run:
-            await self._engine.stop(current.id, min(self.grace_seconds, STRANDED_GRACE_SECONDS))
+            with contextlib.suppress(Refused):  # it has just gone
+                await self._engine.stop(current.id, min(self.grace_seconds, STRANDED_GRACE_SECONDS))
             await self._make(place, run, wanted, slot, network=primary.shared_network)
             return
         await self._bring(place, run, wanted, slot, network=primary.shared_network)
@@ -313,8 +317,8 @@ class DockerRuntime:
     ) -> Container | None:
         """Have a container run in this run, unless it has been in it already. Answers what is there then."""
         current = slot[-1] if slot else None
-        failure = self._failures.get(place)
-        if failure is not None and failure.run >= run:
+        pending = self._pending.get(place)
+        if pending is not None and pending.run >= run and not pending.is_overtaken_by(slot):
             return current
         if current is None or current.run < run:
             if current is not None and current.alive:
@@ -343,7 +347,8 @@ class DockerRuntime:
         name = place.name(self.installation)
         async with self._starts:
             if slot and slot[-1].name == name:
-                await self._engine.rename(slot[-1].id, f"{name}.{slot[-1].id[:12]}")
+                with contextlib.suppress(Refused):  # it has just gone, or another server was quicker
+                    await self._engine.rename(slot[-1].id, f"{name}.{slot[-1].id[:12]}")
             body = docker_containers.container_body(
                 self.installation, place, run, wanted, network=network or await self._own_network(), ports=ports
             )
@@ -351,7 +356,7 @@ class DockerRuntime:
                 container_id = await self._engine.create(name, body)
             except Refused as error:
                 return await self._not_made(error, place, run, wanted.image)
-            self._failures.pop(place, None)
+            self._pending.pop(place, None)
             self._end(slot[: 1 - RUNS_KEPT], remove=True)
             return await self._start(container_id, place, run)
 
@@ -368,9 +373,8 @@ class DockerRuntime:
         reason = EXITED
         if error.status == HTTPStatus.BAD_REQUEST:
             reason = INVALID_IMAGE_NAME if "invalid reference format" in error.words else START_ERROR
-        self._failures[place] = Failure(
-            run, datetime.now(UTC), docker_containers.UNKNOWN_ERROR, reason, f"it can't be made: {error.words}"
-        )
+        code = docker_containers.UNKNOWN_ERROR
+        self._suspend(place, run, ContainerState.TERMINATED, reason, f"it can't be made: {error.words}", code)
         return None
 
     async def _start(self, container_id: str, place: Place, run: int) -> Container | None:
@@ -383,7 +387,7 @@ class DockerRuntime:
             if there is not None and there.unstarted:  # Podman does not keep why
                 code = docker_containers.exit_code_of(error.words)
                 code, reason, message = docker_containers.unstartable(error.words, code, there.command)
-                self._failures[place] = Failure(run, datetime.now(UTC), code, reason, message)
+                self._suspend(place, run, ContainerState.TERMINATED, reason, message, code)
             return there
         return await self._view.one(container_id)
 
@@ -451,12 +455,6 @@ class DockerRuntime:
 def _primary(slots: Slots) -> Container | None:
     """The newest run of the primary container."""
     return next((runs[-1] for runs in slots.values() if runs[-1].primary), None)
-
-
-def _waits(place: Place, run: int, reason: str | None, message: str) -> ContainerObservation:
-    return ContainerObservation(
-        place.replica, place.container, run, ContainerState.WAITING, reason=reason, message=message
-    )
 
 
 async def _all(works: Iterable[Awaitable[None]]) -> None:

@@ -14,7 +14,7 @@ nor a reconciler that slept while another took over.
 
 import dataclasses
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -116,14 +116,34 @@ class Container:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
-    """A run that could not even be made or started, where the engine keeps no trace of it."""
+class Pending:
+    """A run of which the engine has nothing: it waits to be made since then, or could not be made (TERMINATED) then."""
 
+    place: Place
     run: int
-    at: datetime
-    exit_code: int
-    reason: str
+    since: datetime
+    state: ContainerState
+    reason: str | None
     message: str
+    exit_code: int | None = None
+
+    def is_overtaken_by(self, made: Iterable[Container]) -> bool:
+        """Whether another server has gone on with the place since: these are its containers in the engine."""
+        return any(each.created_at > self.since for each in made)
+
+    def shown_beside(self, before: ContainerObservation | None) -> ContainerObservation:
+        """What is seen of the place: `before` is what the engine shows of an earlier run."""
+        known = None if before is None else before.exit_code
+        return ContainerObservation(
+            self.place.replica,
+            self.place.container,
+            self.run,
+            self.state,
+            exit_code=known if self.exit_code is None else self.exit_code,
+            reason=self.reason,
+            message=self.message,
+            finished_at=self.since if self.state is ContainerState.TERMINATED else None,
+        )
 
 
 def short(installation: UUID) -> str:
@@ -324,20 +344,6 @@ def _ended(seen: ContainerObservation, container: Container) -> ContainerObserva
         )
     reason, message = _ending(container)
     return dataclasses.replace(seen, reason=reason, message=message, finished_at=container.finished_at)
-
-
-def failed(place: Place, failure: Failure) -> ContainerObservation:
-    """What is seen of a place where a run could not be made."""
-    return ContainerObservation(
-        place.replica,
-        place.container,
-        failure.run,
-        ContainerState.TERMINATED,
-        exit_code=failure.exit_code,
-        reason=failure.reason,
-        message=failure.message,
-        finished_at=failure.at,
-    )
 
 
 def unstartable(words: str, exit_code: int, command: str) -> tuple[int, str, str]:

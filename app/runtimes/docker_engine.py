@@ -25,8 +25,8 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 ANSWER_TIMEOUT_SECONDS = 15.0
 # Making and starting containers waits for disks and for other containers.
 CHANGE_TIMEOUT_SECONDS = 60.0
-# A registry that stalls for as long as this is given up; the engine itself waits for ever.
-PULL_TIMEOUT_SECONDS = 120.0
+# A registry that stalls for as long as this is given up, which the engine itself does not.
+PULL_TIMEOUT_SECONDS = 300.0
 ANSWER_MAXIMUM_BYTES = 64 * 2**20  # a thousand containers are 1 MiB
 MESSAGE_MAXIMUM_BYTES = 2**20
 WORDS_MAXIMUM_LENGTH = 500

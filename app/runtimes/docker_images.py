@@ -11,6 +11,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -18,9 +19,10 @@ from uuid import UUID
 import structlog
 
 from app.domain import references
+from app.domain.enums import ContainerState
 from app.domain.observations import IMAGE_NOT_FOUND, IMAGE_PULL_DENIED, IMAGE_PULL_FAILED, INVALID_IMAGE_NAME, PULLING
 from app.runtimes.base import RuntimeUnavailable
-from app.runtimes.docker_containers import Place, image
+from app.runtimes.docker_containers import Pending, Place, image
 from app.runtimes.docker_engine import Engine, Refused
 
 Credentials = Callable[[str], tuple[str, str] | None]
@@ -44,13 +46,21 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(slots=True)
+class _Waiting:
+    """One who waits for an image: since when, and when it was last asked how that goes, on the monotonic clock."""
+
+    since: datetime
+    asked_at: float
+
+
+@dataclasses.dataclass(slots=True)
 class _Pull:
-    """One image that is on its way, and who waits for it since when."""
+    """One image that is on its way, and who waits for it."""
 
     reference: str
     reason: str
     message: str
-    waiting: dict[Run, float] = dataclasses.field(default_factory=dict)
+    waiting: dict[Run, _Waiting] = dataclasses.field(default_factory=dict)
     task: asyncio.Task[None] | None = None
     told_at: float = 0.0
 
@@ -73,7 +83,7 @@ class Pulls:
         if pull is None:
             pull = self._pulls[reference] = _Pull(reference, PULLING, f"pulling {reference}")
             pull.task = asyncio.create_task(self._run(pull))
-        pull.waiting[run] = time.monotonic()
+        pull.waiting[run] = _Waiting(datetime.now(UTC), time.monotonic())
 
     def has_fetched(self, run: Run) -> bool:
         """Whether the image of this run has been fetched for it."""
@@ -87,13 +97,13 @@ class Pulls:
         here = await self._engine.image(reference)
         return here is None or bool(here.get("RepoDigests"))  # without, no registry ever had it
 
-    def waiting(self, workload_id: UUID) -> Iterator[tuple[Place, int, str, str]]:
-        """What containers of a workload wait for: place, run, reason, message."""
+    def waiting(self, workload_id: UUID) -> Iterator[Pending]:
+        """What containers of a workload wait for."""
         for pull in self._pulls.values():
-            for place, run in pull.waiting:
+            for (place, run), waiting in pull.waiting.items():
                 if place.workload_id == workload_id:
-                    pull.waiting[place, run] = time.monotonic()
-                    yield place, run, pull.reason, pull.message
+                    waiting.asked_at = time.monotonic()
+                    yield Pending(place, run, waiting.since, ContainerState.WAITING, pull.reason, pull.message)
 
     def owned(self) -> set[UUID]:
         """All workloads that wait for something."""
@@ -172,7 +182,7 @@ class Pulls:
 
     def _forget_the_silent(self, pull: _Pull) -> None:
         before = time.monotonic() - FORGOTTEN_AFTER_SECONDS
-        for run in [run for run, asked_at in pull.waiting.items() if asked_at < before]:
+        for run in [run for run, waiting in pull.waiting.items() if waiting.asked_at < before]:
             del pull.waiting[run]
 
     def _tell(self, pull: _Pull) -> None:

@@ -356,7 +356,7 @@ class TestReplica:
         seen = await container(docker_runtime, workload.id, "side")
         assert (seen.state, seen.message) == (
             ContainerState.WAITING,
-            "waits for the primary container, whose network it shares",
+            "waits for the network of the primary one",
         )
         main = shell(waiting())
         await docker_runtime.apply(
@@ -471,6 +471,44 @@ class TestOthers:
         assert (await container(docker_runtime, workload.id)).run == 3
         [running] = await inspected(command, installation, "status=running")
         assert running["Config"]["Labels"]["dev.slipway.run"] == "3"
+
+    async def test_what_one_has_in_mind_counts_no_more_when_another_has_gone_on(
+        self, docker_runtime: DockerRuntime, installation: UUID, wire: Wire, shell: Any
+    ) -> None:
+        """It could not make run 3, and begins to fetch an image for run 4; what runs meanwhile is run 0 of another."""
+        workload = wanted(shell(waiting()))
+        refused = dataclasses.replace(shell(waiting()), cpu=200.0)
+        absent = dataclasses.replace(shell(waiting()), image="127.0.0.1:1/team/nothing:1")
+        for container_wanted, run, state in (
+            (refused, 3, ContainerState.TERMINATED),
+            (absent, 4, ContainerState.WAITING),
+        ):
+            again = wanted(container_wanted, workload_id=workload.id, runs={"0": {"main": run}})
+            await docker_runtime.apply(again)
+            seen = await container(docker_runtime, workload.id)
+            assert (seen.run, seen.state) == (run, state)
+        async with another(wire.host, installation) as other:
+            await other.apply(workload)
+            expected = await container(other, workload.id)
+        assert await container(docker_runtime, workload.id) == expected
+        await docker_runtime.apply(wanted(shell(waiting()), workload_id=workload.id, runs={"0": {}}))
+        assert (await ended(docker_runtime, workload.id)).run == 0
+        await docker_runtime.apply(wanted(shell(waiting()), workload_id=workload.id, runs={"0": {"main": 1}}))
+        seen = await container(docker_runtime, workload.id)
+        assert (seen.run, seen.state) == (1, ContainerState.RUNNING)
+
+    async def test_a_network_that_was_removed_is_made_again(
+        self, docker_runtime: DockerRuntime, installation: UUID, command: Docker, shell: Any
+    ) -> None:
+        workload = wanted(shell("exit 1"))
+        await docker_runtime.apply(workload)
+        await ended(docker_runtime, workload.id)
+        await command("network", "rm", f"slipway-{installation.hex[-12:]}")
+        for run in (1, 2):
+            again = wanted(shell(waiting()), workload_id=workload.id, runs={"0": {"main": run}})
+            await docker_runtime.apply(again)
+        seen = await container(docker_runtime, workload.id)
+        assert (seen.run, seen.state) == (2, ContainerState.RUNNING)
 
     async def test_two_that_make_the_network_at_once_agree_on_one(
         self, installation: UUID, wire: Wire, command: Docker, shell: Any
