@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement
 from app.api import fields
 from app.api.context import Info
 from app.db import access, filters, lists
-from app.domain import validation
+from app.domain import ids, validation
 from app.domain.people import Viewer
 
 PAGE_DEFAULT = 20
@@ -68,9 +68,9 @@ class Connection(Generic[Node]):
 class Source:
     """A list of the graph, declared once: its table, what narrows it and what sorts it.
 
-    `narrow` turns what the filter asks for into conditions; `filter_type` and `order_type` are the inputs of the two
-    arguments, None where the list does not have them; `has_search`: it has the argument `search` in the place of a
-    filter. `shared`: rows are shown by role; otherwise everybody sees them all.
+    `narrow` turns what the filter asks for into conditions on the table or an alias of it; `filter_type` and
+    `order_type` are the inputs of the two arguments, None where the list does not have them; `has_search`: it has the
+    argument `search` in the place of a filter. `shared`: rows are shown by role; otherwise everybody sees them all.
     """
 
     name: str
@@ -78,20 +78,20 @@ class Source:
     filter_type: Any = None
     order_type: Any = None
     orders: Mapping[str, lists.Order] = dataclasses.field(default_factory=dict)
-    narrow: Callable[[filters.Filter, Viewer], tuple[ColumnElement[bool], ...]] = lambda *_: ()
+    narrow: Callable[[Any, filters.Filter, Viewer], tuple[ColumnElement[bool], ...]] = lambda *_: ()
     has_search: bool = False
     shared: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Nested:
-    """A list that hangs on a parent; `under` gives the condition for the parent's id."""
+    """A list that hangs on a parent; `under` gives the condition for a row and the parent's id."""
 
     source: Source
-    under: Callable[[Any], ColumnElement[bool]]
+    under: Callable[[Any, Any], ColumnElement[bool]]
 
 
-def connection(source: Source, description: str, under: Callable[[Any], ColumnElement[bool]] | None = None) -> Any:
+def connection(source: Source, description: str, under: Callable[[Any, Any], ColumnElement[bool]] | None = None) -> Any:
     """A field that is a connection: at the root, or under the row of its parent."""
 
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
@@ -118,12 +118,12 @@ async def connect(
     window: lists.Window,
     *,
     parent_id: UUID | None = None,
-    under: Callable[[Any], ColumnElement[bool]] | None = None,
+    under: Callable[[Any, Any], ColumnElement[bool]] | None = None,
 ) -> Connection[Any]:
     """Read a page; nested ones are read for all parents at once."""
     loaders = info.context.loaders
     seen = (access.visible(source.table, info.context.viewer),) if source.shared else ()
-    listing = lists.Listing(source.table, (*seen, *source.narrow(wanted, info.context.viewer)), under)
+    listing = lists.Listing(source.table, (*seen, *source.narrow(source.table, wanted, info.context.viewer)), under)
     if parent_id is None:
         page = await loaders.listing(listing, order, window)
 
@@ -169,7 +169,8 @@ def _connection(
 
 def _wanted(given: Mapping[str, Any]) -> filters.Filter:
     if given.get("search") is not None:
-        return filters.Filter(search=read_text("search", given["search"], validation.SEARCH_MAXIMUM_LENGTH))
+        text = read_text("search", given["search"], validation.SEARCH_MAXIMUM_LENGTH)
+        return filters.Filter(search=filters.search(ids.Kind.USER, text))
     narrowed = given.get("filter")
     wanted: filters.Filter = filters.Filter() if narrowed is None else narrowed.read()
     return wanted

@@ -93,7 +93,7 @@ class RepositoryFilter:
     def read(self) -> filters.Filter:
         """As the reads take it."""
         return dataclasses.replace(
-            _common(self),
+            _common(self, ids.Kind.REPOSITORY),
             type=read_list("filter.type", self.type),
             artifact_status=self.has_status,
             updated_at=None if self.updated_at is None else self.updated_at.read(),
@@ -120,7 +120,7 @@ class ArtifactFilter:
     def read(self) -> filters.Filter:
         """As the reads take it."""
         return dataclasses.replace(
-            _common(self),
+            _common(self, ids.Kind.ARTIFACT),
             type=read_list("filter.type", self.type),
             status=read_list("filter.status", self.status),
             repository_id=_read_optional("filter.repositoryId", ids.Kind.REPOSITORY, self.repository_id),
@@ -156,7 +156,7 @@ class WorkloadFilter:
     def read(self) -> filters.Filter:
         """As the reads take it."""
         return dataclasses.replace(
-            _common(self),
+            _common(self, ids.Kind.WORKLOAD),
             status=read_list("filter.status", self.status),
             active=self.active,
             purpose=self.purpose,
@@ -192,7 +192,7 @@ class WorkloadOrder:
     direction: graph_enums.Direction = strawberry.field(default=graph_enums.Direction.ASC, description="Which way.")
 
 
-def _common(given: RepositoryFilter | ArtifactFilter | WorkloadFilter) -> filters.Filter:
+def _common(given: RepositoryFilter | ArtifactFilter | WorkloadFilter, kind: ids.Kind) -> filters.Filter:
     created_by = read_list("filter.createdBy", given.created_by)
     if created_by is not None:
         created_by = tuple(
@@ -200,8 +200,10 @@ def _common(given: RepositoryFilter | ArtifactFilter | WorkloadFilter) -> filter
         )
     tags = read_list("filter.tags", given.tags)
     search = given.search
+    if search is not None:
+        read_text("filter.search", search, validation.SEARCH_MAXIMUM_LENGTH)
     return filters.Filter(
-        search=None if search is None else read_text("filter.search", search, validation.SEARCH_MAXIMUM_LENGTH),
+        search=None if search is None else filters.search(kind, search),
         created_by=created_by,
         tags=None if tags is None else tuple(tag.read(f"filter.tags[{at}]") for at, tag in enumerate(tags)),
         created_at=None if given.created_at is None else given.created_at.read(),
@@ -212,5 +214,7 @@ def _read_optional(path: str, kind: ids.Kind, text: str | None) -> UUID | None:
     return None if text is None else read_id(path, kind, text)
 
 
-def _read_image(image: str | None) -> str | None:
-    return None if image is None else read_text("filter.image", image, validation.IMAGE_URI_MAXIMUM_LENGTH)
+def _read_image(image: str | None) -> filters.Image | None:
+    if image is None:
+        return None
+    return filters.image(read_text("filter.image", image, validation.IMAGE_URI_MAXIMUM_LENGTH))

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.db import access, lists, reads
 from app.db.database import Database
+from app.db.values import among
 from app.domain import lifecycle
 from app.domain.enums import Role
 from app.domain.people import Viewer
@@ -62,7 +63,7 @@ class Loaders:
         """The viewer's role on a row; None on a frame."""
 
         async def batch(session: AsyncSession, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
-            statement: Any = select(table.id, access.role(table, self._viewer)).where(lists.among(table.id, keys))
+            statement: Any = select(table.id, access.role(table, self._viewer)).where(among(table.id, keys))
             return {row_id: role for row_id, role in await session.exec(statement)}  # noqa: C416  rows are no pairs
 
         role: Role | None = await self.batched(("role", table), row_id, batch)
@@ -73,7 +74,7 @@ class Loaders:
 
         async def batch(session: AsyncSession, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
             owner = getattr(table, column)
-            statement: Any = select(table).where(lists.among(owner, keys))
+            statement: Any = select(table).where(among(owner, keys))
             found: dict[UUID, list[Any]] = {}
             ordered: Any = statement.order_by(*(getattr(table, each) for each in order))
             for row in (await session.exec(ordered)).scalars():
@@ -142,5 +143,5 @@ class Loaders:
 
 
 async def _rows(session: AsyncSession, table: Any, keys: Sequence[UUID], *conditions: Any) -> Mapping[UUID, Any]:
-    statement: Any = select(table).where(lists.among(table.id, keys), *conditions)
+    statement: Any = select(table).where(among(table.id, keys), *conditions)
     return {row.id: row for row in (await session.exec(statement)).scalars()}

@@ -18,6 +18,7 @@ from app.api.interfaces import Node
 from app.api.logs import LAST_DEFAULT, LogLine, log_query, read_logs
 from app.api.people import Grant, User, spoken_grants
 from app.db import access, lists, reads, tables
+from app.db.values import among, member
 from app.domain import enums, ids, linting
 from app.domain.logs import LINES_MAXIMUM
 
@@ -58,7 +59,7 @@ class Repository(Node):
     artifacts: Connection["Artifact"] = connection(
         sources.ARTIFACTS,
         "Its artifacts, as far as the viewer has a role on them.",
-        sources.named_by(tables.ArtifactRow.repository_id),
+        sources.named_by("repository_id"),
     )
 
     @strawberry.field(description="Its tags, in order.")
@@ -79,8 +80,8 @@ class Repository(Node):
         conditions: tuple[Any, ...] = (access.visible(row, info.context.viewer),)
         statuses = None if status is None else tuple(sorted(set(status), key=enums.rank))
         if statuses is not None:
-            conditions = (*conditions, col(row.status).in_(statuses))
-        listing = lists.Listing(row, conditions, lambda parent_id: col(row.repository_id) == parent_id)
+            conditions = (*conditions, member(row.status, statuses))
+        listing = lists.Listing(row, conditions, sources.named_by("repository_id"))
         number: int = await info.context.loaders.batched(
             ("artifact_count", statuses), self.row.id, lambda session, keys: lists.counts(session, listing, keys)
         )
@@ -213,7 +214,7 @@ class Artifact(Node):
         open_to_all=False,
     )
     workloads: Connection["Workload"] = connection(
-        sources.WORKLOADS, "What runs it, or did.", sources.named_by(tables.WorkloadRow.artifact_id)
+        sources.WORKLOADS, "What runs it, or did.", sources.named_by("artifact_id")
     )
 
     @strawberry.field(description="Its tags, in order.")
@@ -275,7 +276,7 @@ class Artifact(Node):
         async def batch(session: AsyncSession, keys: Sequence[UUID]) -> Mapping[UUID, Any]:
             row = tables.WorkloadRow
             statement = select(row).where(
-                lists.among(row.artifact_id, keys),
+                among(row.artifact_id, keys),
                 col(row.status) != enums.WorkloadStatus.TERMINATED,
                 col(row.purpose) == enums.WorkloadPurpose.TEST,
                 access.visible(row, viewer),
@@ -407,7 +408,7 @@ class Workload(Node):
         return await manifests.of_workload(info, self.row, format_)
 
     history: Connection["Replacement"] = connection(
-        sources.REPLACEMENTS, "How it was replaced.", sources.named_by(tables.ReplacementRow.workload_id)
+        sources.REPLACEMENTS, "How it was replaced.", sources.named_by("workload_id")
     )
 
     @strawberry.field(description="The replacement that is under way, else the newest; null where there was none.")

@@ -39,15 +39,15 @@ CREDENTIALS = Source("credentials", tables.CredentialRow)
 USERS = Source("users", tables.UserRow, narrow=filters.users, shared=False, has_search=True)
 
 
-def named_by(attribute: Any) -> Any:
+def named_by(column: str) -> Any:
     """How a nested list hangs on its parent: by a column that names it."""
-    return lambda parent_id: attribute == parent_id
+    return lambda row, parent_id: getattr(row, column) == parent_id
 
 
 CREDENTIAL_USERS = Source("credential_users", tables.ArtifactRow)
 
 
-def points_at_credential(credential_id: Any) -> Any:
+def points_at_credential(row: Any, credential_id: Any) -> Any:
     """How the users of a credential hang on it: through a variable of one of their containers."""
     variable, container = tables.EnvironmentVariableRow, tables.ContainerRow
     pointing = (
@@ -56,4 +56,4 @@ def points_at_credential(credential_id: Any) -> Any:
         .where(col(variable.credential_id) == credential_id)
         .correlate_except(variable, container)  # the parent stands two selects further out
     )
-    return col(tables.ArtifactRow.id).in_(pointing)
+    return row.id.in_(pointing)

@@ -8,22 +8,29 @@ is in no list. So is what a workload that the viewer sees ran before it was repl
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, exists, false, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, ScalarSelect, Text, and_, exists, func, inspect, literal, or_, select, true
 from sqlmodel import col
 
 from app.db import tables
 from app.db.tables.columns import ROLE
+from app.db.values import one_of
 from app.domain.enums import Role
 from app.domain.people import Viewer
 
 Shared = type[tables.RepositoryRow] | type[tables.ArtifactRow] | type[tables.WorkloadRow] | type[tables.CredentialRow]
 
 
+def entity(thing: Any) -> Shared:
+    """The table that `thing` is, or is an alias of."""
+    kind: Shared = inspect(thing).mapper.class_
+    return kind
+
+
 def subject_is(grant: Any, viewer: Viewer) -> ColumnElement[bool]:
     """Whether a grant is for this viewer: by name, by group or for everyone."""
     return or_(
         grant.user_id == viewer.user_id,
-        grant.group_name.in_(viewer.groups) if viewer.groups else false(),
+        one_of(grant.group_name, viewer.groups, Text()),
         and_(grant.user_id.is_(None), grant.group_name.is_(None)),
     )
 
@@ -49,7 +56,7 @@ def _artifact_role(artifact_id: Any, viewer: Viewer) -> ScalarSelect[Any]:
 
 def role(thing: Any, viewer: Viewer) -> ColumnElement[Role | None]:
     """The viewer's role on a row of `thing` (a table or an alias of one); null where there is none."""
-    kind: Shared = thing if isinstance(thing, type) else thing.entity
+    kind = entity(thing)
     if viewer.admin:
         return literal(Role.OWNER, ROLE)
     if issubclass(kind, tables.RepositoryRow):
@@ -72,7 +79,7 @@ def role(thing: Any, viewer: Viewer) -> ColumnElement[Role | None]:
 
 def visible(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     """Whether the viewer has a role on a row of `thing`."""
-    kind: Shared = thing if isinstance(thing, type) else thing.entity
+    kind = entity(thing)
     if viewer.admin:
         return true()
     repositories = granted(tables.RepositoryGrantRow, "repository_id", viewer)
@@ -92,7 +99,7 @@ def visible(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
 
 def reachable(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     """Whether the viewer may see a row of `thing` at all: by a role, or as a frame of what stands under it."""
-    kind: Shared = thing if isinstance(thing, type) else thing.entity
+    kind = entity(thing)
     seen = visible(thing, viewer)
     if viewer.admin or not issubclass(kind, tables.RepositoryRow | tables.ArtifactRow):
         return seen

@@ -17,7 +17,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.db import replacements, tables, writes
-from app.db.lists import among
+from app.db.values import among
 from app.domain import ids, planning
 from app.domain.enums import EventKind, ReplacementStatus, Wanted, WorkloadPurpose, WorkloadStatus
 

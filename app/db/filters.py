@@ -1,4 +1,8 @@
-"""The filters and orders of the lists, as SQL. An empty list matches nothing; of several tags all must match."""
+"""The filters and orders of the lists, as SQL. An empty list matches nothing; of several tags all must match.
+
+`row` is the table that is listed, or an alias of it. The values in a filter may be parameters of a statement that is
+prepared for all values: see `app.db.values`. Whether a value is there at all, and what is no value of SQL, is not.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -6,11 +10,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, or_
+from sqlalchemy import ColumnElement, Text, and_, exists, false, func, or_
 from sqlmodel import col, select
 
 from app.db import access, tables
-from app.db.lists import Order, among, read_number, read_text, read_time
+from app.db.lists import Order, read_number, read_text, read_time
+from app.db.values import among, member, one_of
 from app.domain import enums, ids, lifecycle, references
 from app.domain.people import Viewer
 
@@ -34,17 +39,51 @@ class TimeRange:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Search:
+    """Part of a text, as a pattern of LIKE, or an id between these two; None where no id can begin so."""
+
+    pattern: str
+    lowest: UUID | None = None
+    highest: UUID | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """A whole reference as written, a name without tag and digest, or a digest."""
+
+    text: str
+    is_digest: bool
+
+
+_ESCAPE = "/"
+
+
+def search(kind: ids.Kind, text: str) -> Search:
+    """What stands for a text that is looked for, in things of this kind."""
+    escaped = text
+    for special in (_ESCAPE, "%", "_"):
+        escaped = escaped.replace(special, _ESCAPE + special)
+    lowest, highest = ids.prefix_range(kind, text.strip().lower()) or (None, None)
+    return Search(f"%{escaped}%", lowest, highest)
+
+
+def image(text: str) -> Image:
+    """What stands for an image that is looked for."""
+    return Image(text, references.is_digest(text))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Filter:
     """What a list is narrowed to. None: not narrowed by this. A field that a list does not have stays None."""
 
-    search: str | None = None
+    search: Search | None = None
     created_by: tuple[UUID, ...] | None = None
     tags: tuple[TagMatch, ...] | None = None
     type: tuple[enums.ArtifactType, ...] | None = None
     status: tuple[Any, ...] | None = None
     created_at: TimeRange | None = None
     updated_at: TimeRange | None = None
-    image: str | None = None
+    image: Image | None = None
     in_use: bool | None = None
     active: bool | None = None
     purpose: enums.WorkloadPurpose | None = None
@@ -54,30 +93,30 @@ class Filter:
     artifact_status: enums.ArtifactStatus | None = None
 
 
-def repositories(wanted: Filter, _: Viewer) -> Conditions:
+def repositories(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of repositories; `artifact_status` asks for one that has such an artifact."""
-    row, artifact = tables.RepositoryRow, tables.ArtifactRow
-    found = [*_common(row, ids.Kind.REPOSITORY, tables.RepositoryTagRow, "repository_id", wanted)]
+    artifact = tables.ArtifactRow
+    found = [*_common(row, tables.RepositoryTagRow, "repository_id", wanted)]
     if wanted.type is not None:
-        found.append(col(row.type).in_(wanted.type))
+        found.append(member(row.type, wanted.type))
     if wanted.artifact_status is not None:
         has = and_(col(artifact.repository_id) == row.id, col(artifact.status) == wanted.artifact_status)
         found.append(exists().where(has))
     return tuple(found)
 
 
-def artifacts(wanted: Filter, _: Viewer) -> Conditions:
+def artifacts(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of artifacts."""
-    row, workload = tables.ArtifactRow, tables.WorkloadRow
-    found = [*_common(row, ids.Kind.ARTIFACT, tables.ArtifactTagRow, "artifact_id", wanted)]
+    workload = tables.WorkloadRow
+    found = [*_common(row, tables.ArtifactTagRow, "artifact_id", wanted)]
     if wanted.type is not None:
-        found.append(col(row.type).in_(wanted.type))
+        found.append(member(row.type, wanted.type))
     if wanted.status is not None:
-        found.append(col(row.status).in_(wanted.status))
+        found.append(member(row.status, wanted.status))
     if wanted.repository_id is not None:
-        found.append(col(row.repository_id) == wanted.repository_id)
+        found.append(row.repository_id == wanted.repository_id)
     if wanted.image is not None:
-        found.append(_has_image(col(row.id), wanted.image))
+        found.append(_has_image(row.id, wanted.image))
     if wanted.in_use is not None:
         live = exists().where(
             col(workload.artifact_id) == row.id, col(workload.status) != enums.WorkloadStatus.TERMINATED
@@ -86,23 +125,23 @@ def artifacts(wanted: Filter, _: Viewer) -> Conditions:
     return tuple(found)
 
 
-def workloads(wanted: Filter, viewer: Viewer) -> Conditions:
+def workloads(row: Any, wanted: Filter, viewer: Viewer) -> Conditions:
     """The conditions of a list of workloads."""
-    row, artifact = tables.WorkloadRow, tables.ArtifactRow
-    found = [*_common(row, ids.Kind.WORKLOAD, tables.WorkloadTagRow, "workload_id", wanted)]
+    artifact = tables.ArtifactRow
+    found = [*_common(row, tables.WorkloadTagRow, "workload_id", wanted)]
     if wanted.status is not None:
-        found.append(col(row.status).in_(wanted.status))
+        found.append(member(row.status, wanted.status))
     if wanted.active is not None:
-        active = col(row.status).in_(sorted(lifecycle.ACTIVE, key=enums.rank))
+        active = row.status.in_(sorted(lifecycle.ACTIVE, key=enums.rank))
         found.append(active if wanted.active else ~active)
     if wanted.purpose is not None:
-        found.append(col(row.purpose) == wanted.purpose)
+        found.append(row.purpose == wanted.purpose)
     if wanted.importance is not None:
-        found.append(col(row.importance).in_(wanted.importance))
+        found.append(member(row.importance, wanted.importance))
     if wanted.artifact_id is not None:
-        found.append(col(row.artifact_id) == wanted.artifact_id)
+        found.append(row.artifact_id == wanted.artifact_id)
     if wanted.repository_id is not None:
-        found.append(col(row.repository_id) == wanted.repository_id)
+        found.append(row.repository_id == wanted.repository_id)
     if wanted.artifact_status is not None:
         found.append(
             exists().where(col(artifact.id) == row.artifact_id, col(artifact.status) == wanted.artifact_status)
@@ -110,29 +149,28 @@ def workloads(wanted: Filter, viewer: Viewer) -> Conditions:
     if wanted.image is not None:
         # The containers of an artifact that is but a frame are not shown, so they are not found either.
         shown = select(artifact.id).where(access.visible(artifact, viewer))
-        found += [_has_image(col(row.artifact_id), wanted.image), col(row.artifact_id).in_(shown)]
+        found += [_has_image(row.artifact_id, wanted.image), row.artifact_id.in_(shown)]
     return tuple(found)
 
 
-def users(wanted: Filter, _: Viewer) -> Conditions:
+def users(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of users."""
-    if wanted.search is None:
-        return ()
-    row = tables.UserRow
-    return (_found_in(wanted.search, ids.Kind.USER, col(row.id), col(row.username), col(row.display_name)),)
+    return () if wanted.search is None else (_found_in(wanted.search, row.id, row.username, row.display_name),)
 
 
-def _common(row: Any, kind: ids.Kind, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnElement[bool]]:
+def _common(row: Any, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.search is not None:
-        found.append(_found_in(wanted.search, kind, row.id, row.name, row.description))
+        found.append(_found_in(wanted.search, row.id, row.name, row.description))
     if wanted.created_by is not None:
         found.append(among(row.created_by_id, wanted.created_by))
     if wanted.tags == ():
         found.append(false())
     for match in wanted.tags or ():
         asked = and_(getattr(tag, on) == row.id, tag.name == match.name)
-        found.append(exists().where(asked if match.values is None else and_(asked, tag.value.in_(match.values))))
+        if match.values is not None:
+            asked = and_(asked, one_of(tag.value, match.values, Text()))
+        found.append(exists().where(asked))
     for column, span in ((row.created_at, wanted.created_at), (row.updated_at, wanted.updated_at)):
         if span is not None and span.start is not None:
             found.append(column >= span.start)
@@ -141,20 +179,19 @@ def _common(row: Any, kind: ids.Kind, tag: Any, on: str, wanted: Filter) -> Sequ
     return found
 
 
-def _found_in(search: str, kind: ids.Kind, thing_id: Any, *texts: Any) -> ColumnElement[bool]:
+def _found_in(wanted: Search, thing_id: Any, *texts: Any) -> ColumnElement[bool]:
     """Part of a text, regardless of case, or the beginning of the id."""
-    bounds = ids.prefix_range(kind, search.strip().lower())
-    in_text = [text.icontains(search, autoescape=True) for text in texts]
-    return or_(*in_text, thing_id.between(*bounds) if bounds else false())
+    in_text = [func.lower(text).like(func.lower(wanted.pattern), escape=_ESCAPE) for text in texts]
+    return or_(*in_text, false() if wanted.lowest is None else thing_id.between(wanted.lowest, wanted.highest))
 
 
-def _has_image(artifact_id: Any, image: str) -> ColumnElement[bool]:
+def _has_image(artifact_id: Any, wanted: Image) -> ColumnElement[bool]:
     """A container whose image is this: the whole reference, its name without tag and digest, or its digest."""
     container = tables.ContainerRow
     places: list[Any] = [col(container.image_uri), col(container.image_name), col(container.image_digest)]
-    if references.is_digest(image):
+    if wanted.is_digest:
         places.append(func.split_part(container.image_uri, "@", 2))  # as a draft writes it, before it is pinned
-    matches = or_(*(place == image for place in places))
+    matches = or_(*(place == wanted.text for place in places))
     return artifact_id.in_(select(container.artifact_id).where(matches))  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, any_, func, literal, select, true, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, func, literal, select, true, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -61,12 +61,7 @@ class Listing:
 
     table: Any
     conditions: tuple[ColumnElement[bool], ...] = ()
-    under: Callable[[Any], ColumnElement[bool]] | None = None
-
-
-def among(column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
-    """Whether a UUID column is one of these. One parameter however many: the statement's text stays the same."""
-    return column == any_(literal(list(values), ARRAY(Uuid())))  # type: ignore[no-any-return]
+    under: Callable[[Any, Any], ColumnElement[bool]] | None = None
 
 
 async def page(session: AsyncSession, listing: Listing, order: Order, window: Window) -> Page:
@@ -84,7 +79,7 @@ async def pages(
     inner = (
         _window(listing, order, window)
         .with_only_columns(listing.table, order.key(listing.table).label("sort_key"))
-        .where(listing.under(parents.c.id))
+        .where(listing.under(listing.table, parents.c.id))
         .lateral("page")
     )
     node = aliased(listing.table, inner)
@@ -111,7 +106,7 @@ async def counts(session: AsyncSession, listing: Listing, parent_ids: Sequence[U
     counted = (
         select(func.count())
         .select_from(listing.table)
-        .where(*listing.conditions, listing.under(parents.c.id))
+        .where(*listing.conditions, listing.under(listing.table, parents.c.id))
         .scalar_subquery()
         .label("number")
     )
@@ -127,18 +122,34 @@ def _parents(parent_ids: Sequence[UUID]) -> Any:
 
 def _window(listing: Listing, order: Order, window: Window) -> Select[Any]:
     table = listing.table
-    key = order.key(table)
-    ascending = order.descending == window.backward
-    statement = select(table).where(*listing.conditions)
-    for position, forward in ((window.after, True), (window.before, False)):
-        if position is None:
-            continue
-        place = tuple_(literal(position.key, key.type), literal(position.id, Uuid()))
-        here = tuple_(key, table.id)
-        statement = statement.where(here > place if forward != order.descending else here < place)
-    sort = [each.asc() if ascending else each.desc() for each in (key, table.id)]
+    statement = select(table).where(*listing.conditions, *within(table, order, window))
     # One row more than asked for tells whether there are more.
-    return statement.order_by(*sort).limit(window.limit + 1)
+    return statement.order_by(*sort(table, order, window)).limit(window.limit + 1)
+
+
+def within(row: Any, order: Order, window: Window) -> list[ColumnElement[bool]]:
+    """That a row of `row` (a table or an alias) stands between the two positions of a window.
+
+    The key and the id of a position may be parameters: see `app.db.values`.
+    """
+    key = order.key(row)
+    found: list[ColumnElement[bool]] = []
+    for position, forward in ((window.after, True), (window.before, False)):
+        if position is not None:
+            place = tuple_(_value(position.key, key.type), _value(position.id, Uuid()))
+            here = tuple_(key, row.id)
+            found.append(here > place if forward != order.descending else here < place)
+    return found
+
+
+def sort(row: Any, order: Order, window: Window) -> list[Any]:
+    """In which order the rows of a window are read: from the end that it counts from."""
+    ascending = order.descending == window.backward
+    return [each.asc() if ascending else each.desc() for each in (order.key(row), row.id)]
+
+
+def _value(value: Any, value_type: Any) -> Any:
+    return value if isinstance(value, ColumnElement) else literal(value, value_type)
 
 
 def _page(rows: list[tuple[Any, Any]], window: Window) -> Page:

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.db import access, tables
-from app.db.lists import among
+from app.db.values import among
 from app.domain import enums, ids, lifecycle, specification
 from app.domain.people import Viewer
 
