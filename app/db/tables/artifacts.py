@@ -17,14 +17,20 @@ from app.db.tables.columns import (
     Tag,
     enum_type,
 )
+from app.db.tables.external_ids import UNMAPPED, external_id
 from app.domain import enums
+from app.domain.ids import Kind
 
 
 class RepositoryRow(Created, table=True):
     """The lineage of one service. `last_version` is the version of its newest lock, 0 before the first."""
 
     __tablename__ = "repositories"
-    __table_args__ = (UniqueConstraint("id", "type"),)
+    __mapper_args__ = UNMAPPED
+    __table_args__ = (
+        external_id(Kind.REPOSITORY),
+        UniqueConstraint("id", "type"),
+    )
 
     name: str = Field(sa_type=Text)
     description: str = Field(default="", sa_type=Text)
@@ -60,7 +66,9 @@ class ArtifactRow(Created, table=True):
     """What runs. Once `status` is LOCKED, the database refuses every change but those of tags and grants."""
 
     __tablename__ = "artifacts"
+    __mapper_args__ = UNMAPPED
     __table_args__ = (
+        external_id(Kind.ARTIFACT),
         UniqueConstraint("repository_id", "version"),
         UniqueConstraint("id", "repository_id"),
         ForeignKeyConstraint(["repository_id", "type"], ["repositories.id", "repositories.type"]),
@@ -115,7 +123,9 @@ class ContainerRow(SQLModel, table=True):
     """One container of an artifact. `image_name` is the reference without tag and digest, for the image filter."""
 
     __tablename__ = "containers"
+    __mapper_args__ = UNMAPPED
     __table_args__ = (
+        external_id(Kind.CONTAINER),
         UniqueConstraint("artifact_id", "group_position", "name", deferrable=True, initially="DEFERRED"),
         Index(None, "image_uri"),
         Index(None, "image_name"),

@@ -7,12 +7,16 @@ from sqlalchemy import CheckConstraint, Index, LargeBinary, Text, UniqueConstrai
 from sqlmodel import Field, SQLModel
 
 from app.db.tables.columns import TIMESTAMP, Created, Grant
+from app.db.tables.external_ids import UNMAPPED, external_id
+from app.domain.ids import Kind
 
 
 class UserRow(SQLModel, table=True):
     """A person or a machine that calls the API."""
 
     __tablename__ = "users"
+    __mapper_args__ = UNMAPPED
+    __table_args__ = (external_id(Kind.USER),)
 
     id: UUID = Field(primary_key=True)
     username: str = Field(unique=True, sa_type=Text)
@@ -43,6 +47,8 @@ class ApiTokenRow(SQLModel, table=True):
     """A bearer token. Only its SHA-256 is stored: a token has 256 random bits, so no slow hash is needed."""
 
     __tablename__ = "api_tokens"
+    __mapper_args__ = UNMAPPED
+    __table_args__ = (external_id(Kind.API_TOKEN),)
 
     id: UUID = Field(primary_key=True)
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", index=True)
@@ -58,6 +64,8 @@ class CredentialRow(Created, table=True):
     """A named set of secret values."""
 
     __tablename__ = "credentials"
+    __mapper_args__ = UNMAPPED
+    __table_args__ = (external_id(Kind.CREDENTIAL),)
 
     name: str = Field(sa_type=Text)
 

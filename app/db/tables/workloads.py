@@ -16,7 +16,9 @@ from app.db.tables.columns import (
     Tag,
     enum_type,
 )
+from app.db.tables.external_ids import UNMAPPED, external_id
 from app.domain import enums
+from app.domain.ids import Kind
 
 
 class WorkloadRow(Created, table=True):
@@ -31,7 +33,9 @@ class WorkloadRow(Created, table=True):
     """
 
     __tablename__ = "workloads"
+    __mapper_args__ = UNMAPPED
     __table_args__ = (
+        external_id(Kind.WORKLOAD),
         ForeignKeyConstraint(["artifact_id", "repository_id"], ["artifacts.id", "artifacts.repository_id"]),
         Index(
             "uq_workloads_one_live_test",
@@ -131,7 +135,9 @@ class ReplacementRow(SQLModel, table=True):
     """
 
     __tablename__ = "replacements"
+    __mapper_args__ = UNMAPPED
     __table_args__ = (
+        external_id(Kind.REPLACEMENT),
         Index("uq_replacements_one_rolling", "workload_id", unique=True, postgresql_where=sql("status = 'ROLLING'")),
         Index(None, "workload_id", "id"),
         Index(None, "from_artifact_id"),
