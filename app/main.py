@@ -28,6 +28,7 @@ from starlette.requests import Request
 from app import images
 from app.actions import context as acting, credentials, people, sealing
 from app.api import schema
+from app.api.compiler import Compiler
 from app.api.context import Context, Surroundings
 from app.api.loaders import Loaders
 from app.api.logs import Reader
@@ -301,7 +302,9 @@ def web(
         yield
         await endpoints.close()
 
-    graphql: GraphQLApp[Viewer] = GraphQLApp(schema.build(), make_context, authenticate)
+    graph = schema.build()
+    compiler = Compiler(graph) if settings.compiler else None
+    graphql: GraphQLApp[Viewer] = GraphQLApp(graph, make_context, authenticate, compiler)
     return application(graphql=graphql, check_health=check_health, endpoints=endpoints, lifespan=lifespan)
 
 

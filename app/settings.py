@@ -278,6 +278,11 @@ class Settings(pydantic_settings.BaseSettings):
         validation_alias="SLIPWAY_PUBLIC_URL",
         description="the http:// or https:// address under which clients reach the server, without user and query",
     )
+    compiler: bool = pydantic.Field(
+        default=True,
+        validation_alias="SLIPWAY_COMPILER",
+        description="on or off",
+    )
     log_format: Literal["console", "json"] = pydantic.Field(
         default="console", validation_alias="SLIPWAY_LOG_FORMAT", description="console or json"
     )

@@ -95,10 +95,10 @@ def connection(source: Source, description: str, under: Callable[[Any, Any], Col
     """A field that is a connection: at the root, or under the row of its parent."""
 
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
-        order = _order(source, given.get("order_by"))
-        window = _window(source, order, given)
+        order = read_order(source, given.get("order_by"))
+        window = read_window(source, order, given)
         parent_id = None if under is None else root.row.id
-        wanted = _wanted(given)
+        wanted = read_wanted(given)
         return await connect(info, source, wanted, order, window, parent_id=parent_id, under=under)
 
     resolve.__signature__ = _signature(source)  # type: ignore[attr-defined]
@@ -167,7 +167,12 @@ def _connection(
     )
 
 
-def _wanted(given: Mapping[str, Any]) -> filters.Filter:
+def read_wanted(given: Mapping[str, Any]) -> filters.Filter:
+    """What a list is to be narrowed to.
+
+    Raises:
+        GraphQLError: one of the values can't be used.
+    """
     if given.get("search") is not None:
         text = read_text("search", given["search"], validation.SEARCH_MAXIMUM_LENGTH)
         return filters.Filter(search=filters.search(ids.Kind.USER, text))
@@ -189,13 +194,19 @@ def read_text(path: str, text: str, maximum: int) -> str:
     return text
 
 
-def _order(source: Source, order_by: Any) -> lists.Order:
+def read_order(source: Source, order_by: Any) -> lists.Order:
+    """How a list is to be sorted."""
     if order_by is None:
         return filters.NEWEST_FIRST
     return dataclasses.replace(source.orders[order_by.field.value], descending=order_by.direction.value == "DESC")
 
 
-def _window(source: Source, order: lists.Order, given: Mapping[str, Any]) -> lists.Window:
+def read_window(source: Source, order: lists.Order, given: Mapping[str, Any]) -> lists.Window:
+    """Which part of a list is asked for.
+
+    Raises:
+        GraphQLError: no such part can be.
+    """
     first, last = given.get("first"), given.get("last")
     if first is not None and last is not None:
         raise bad_input("first", "Give first or last, not both.")

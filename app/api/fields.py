@@ -1,15 +1,20 @@
 """How a field says where its value comes from: said once, and read by the executor and by whatever compiles queries.
 
-Each helper makes a strawberry field whose metadata holds the declaration under `DECLARATION`.
+Each helper makes a strawberry field whose metadata holds the declaration under `DECLARATION`. A field without one that
+has no resolver is the column of its name. In a declaration a `row` is a table, or an alias of one, or a subquery.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import strawberry
+from sqlalchemy import inspect
 
-from app.api.context import Info
+from app.api.context import Context, Info
+from app.db.tables import external_ids
 from app.domain import ids
+from app.domain.people import Viewer
 
 DECLARATION = "slipway"
 
@@ -39,6 +44,88 @@ class Edge:
     column: str
     table: Any
     open_to_all: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scope:
+    """Who asks, when, and where: all of it parameters of a statement that is prepared for everybody."""
+
+    viewer: Viewer
+    now: Any
+    public_url: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expression:
+    """A value that SQL can tell of a row; `sql` gets the row, the scope and the arguments of the field."""
+
+    sql: Callable[[Any, Scope, Mapping[str, Any]], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Related:
+    """Rows of another table that hang on the row: a list in order, or the first of them, or null.
+
+    `on` gets the row, the other row and the scope, and gives conditions. `framed`: none where the row is a frame.
+    `listed`: the viewer has a role on what is found. `column`: not rows are listed, but this column of them.
+    """
+
+    table: Any
+    on: Callable[[Any, Any, Scope], Sequence[Any]]
+    order: Callable[[Any], Sequence[Any]] = lambda _: ()
+    framed: bool = False
+    listed: bool = False
+    column: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a select, a list in its order; `select` gets the row, the scope and the arguments of the field.
+
+    `framed`: none where the row is a frame.
+    """
+
+    select: Callable[[Any, Scope, Mapping[str, Any]], Any]
+    framed: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a grant is for: the user that the row names, else the group, else everyone."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """What Python tells, once SQL has given the facts.
+
+    `facts` gets the row and the scope and gives JSON; `tell` gets that JSON, read, the context and the arguments of the
+    field, and gives what the graph speaks.
+    """
+
+    facts: Callable[[Any, Scope], Any]
+    tell: Callable[[Any, Context, Mapping[str, Any]], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ById:
+    """The node whose id is the argument `id`, as far as the viewer may see it; None: of any kind."""
+
+    kind: ids.Kind | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ByIds:
+    """The nodes whose ids are the argument `ids`, in that order, null for each that the viewer may not see."""
+
+
+def external_id(row: Any) -> Any:
+    """The id of a row as clients see it, as SQL."""
+    return inspect(row).selectable.c[external_ids.COLUMN]
+
+
+def says(declaration: Any) -> dict[object, Any]:
+    """The metadata of a field that has a resolver of its own, and a declaration that says the same."""
+    return {DECLARATION: declaration}
 
 
 # The type of the graph that speaks each table; filled by `speaks`.
@@ -97,3 +184,30 @@ def edge(attribute: Any, table: Any, description: str, *, open_to_all: bool = Tr
     del resolve.__annotations__["return"]
     declaration = Edge(column_name, table, open_to_all)
     return strawberry.field(resolver=resolve, name=name, description=description, metadata={DECLARATION: declaration})
+
+
+def children(
+    table: Any,
+    parent: str,
+    *order: str,
+    description: str,
+    speak: Callable[[Any], Any] | None = None,
+    column: str = "",
+) -> Any:
+    """A field that lists the rows of a table which name this one in their column `parent`, sorted by `order`.
+
+    They are spoken by `speak`, or only their `column` is.
+    """
+
+    async def resolve(root: Any, info: Info) -> Any:
+        rows = await info.context.loaders.children(table, parent, root.row.id, *order)
+        return [getattr(row, column) for row in rows] if speak is None else [speak(row) for row in rows]
+
+    del resolve.__annotations__["return"]
+    declaration = Related(
+        table,
+        on=lambda row, target, _: (getattr(target, parent) == row.id,),
+        order=lambda target: [getattr(target, each) for each in order],
+        column=column or None,
+    )
+    return strawberry.field(resolver=resolve, description=description, metadata=says(declaration))

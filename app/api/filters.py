@@ -14,6 +14,7 @@ from app.db import filters
 from app.domain import enums, ids, validation
 
 LIST_MAXIMUM = 100
+IDS_MAXIMUM = 100
 
 
 def read_id(path: str, kind: ids.Kind, text: str) -> UUID:
@@ -26,6 +27,29 @@ def read_id(path: str, kind: ids.Kind, text: str) -> UUID:
     if decoded is None:
         raise bad_input(path, f"{text[:64]!r} is no id of this kind: they begin with {kind.value}_.")
     return decoded
+
+
+def read_any_id(text: str) -> tuple[ids.Kind, UUID]:
+    """An id of any kind, from the argument `id`.
+
+    Raises:
+        GraphQLError: it is none.
+    """
+    decoded = ids.decode(text)
+    if decoded is None:
+        raise bad_input("id", f"{text[:64]!r} is no id: they have a prefix, '_' and 26 letters and digits.")
+    return decoded
+
+
+def read_ids(texts: Sequence[str]) -> list[tuple[ids.Kind, UUID] | None]:
+    """The ids of the argument `ids`, of any kind; None for each that is none.
+
+    Raises:
+        GraphQLError: they are too many.
+    """
+    if len(texts) > IDS_MAXIMUM:
+        raise bad_input("ids", f"There are {len(texts)}; at most {IDS_MAXIMUM} are allowed.")
+    return [ids.decode(each) for each in texts]
 
 
 def read_list(path: str, given: Sequence[Any] | None) -> tuple[Any, ...] | None:

@@ -4,12 +4,19 @@ import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import yaml
+from sqlalchemy import func
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import aliased
+from sqlmodel import select
 
-from app.api.context import Info, Surroundings
+from app.api import values
+from app.api.context import Context, Info, Surroundings
 from app.api.enums import ManifestFormat
-from app.db import tables
+from app.api.fields import Scope
+from app.db import replacements, tables
 from app.domain import environment, manifests, references, specification, wanted
 from app.domain.environment import EffectiveVariable
 from app.domain.manifests import SECRET_PLACEHOLDER, Owner
@@ -34,6 +41,43 @@ async def variables_of(info: Info, row: tables.WorkloadRow) -> Sequence[Effectiv
     ]
     platform = environment.platform(row.id, row.artifact_id, artifact.version)
     return environment.effective(specification.from_json(row.specification), overrides, platform)
+
+
+def facts_of_variables(row: Any, _: Scope) -> Any:
+    """What `variables_of_facts` wants to know of a workload, as SQL."""
+    given: Any = aliased(tables.WorkloadVariableRow)
+    artifact: Any = aliased(tables.ArtifactRow)
+    override = func.json_build_object(
+        *("container", given.container, "name", given.name, "type", given.type),
+        *("value", given.value, "credentialId", given.credential_id, "field", given.field),
+    )
+    overrides = select(func.json_agg(aggregate_order_by(override, given.position))).where(given.workload_id == row.id)
+    version = select(artifact.version).where(artifact.id == row.artifact_id)
+    return func.json_build_array(
+        row.specification,
+        overrides.correlate_except(given).scalar_subquery(),
+        row.id,
+        row.artifact_id,
+        version.correlate_except(artifact).scalar_subquery(),
+    )
+
+
+def variables_of_facts(facts: Any, _: Context, __: Any) -> list[values.EffectiveVariable]:
+    """What the containers of a workload get, going by `facts_of_variables`."""
+    spec, overrides, workload_id, artifact_id, version = facts
+    given = replacements.overrides_from_json(overrides or ())
+    platform = environment.platform(UUID(workload_id), UUID(artifact_id), version)
+    return spoken_variables(environment.effective(specification.from_json(spec), given, platform))
+
+
+def spoken_variables(variables: Sequence[EffectiveVariable]) -> list[values.EffectiveVariable]:
+    """Variables, spoken."""
+    return [
+        values.EffectiveVariable(
+            name=each.name, container=each.container, value=each.value, origin=each.origin, masked=each.masked
+        )
+        for each in variables
+    ]
 
 
 async def of_workload(info: Info, row: tables.WorkloadRow, written_as: ManifestFormat) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
+from sqlalchemy import func, literal
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,11 +15,27 @@ from app.api import judged, manifests, sources, values
 from app.api.connections import Connection, connection
 from app.api.context import Info
 from app.api.enums import ManifestFormat
-from app.api.fields import column, edge, id_field, node, speaks
+from app.api.fields import (
+    Column,
+    Expression,
+    Related,
+    Rows,
+    Scope,
+    Told,
+    children,
+    column,
+    edge,
+    external_id,
+    id_field,
+    node,
+    says,
+    speaks,
+)
 from app.api.interfaces import Node
 from app.api.logs import LAST_DEFAULT, LogLine, log_query, read_logs
-from app.api.people import Grant, User, spoken_grants
+from app.api.people import Grant, User, grant_list
 from app.db import access, lists, reads, tables
+from app.db.tables import columns
 from app.db.values import among, member
 from app.domain import enums, ids, linting
 from app.domain.logs import LINES_MAXIMUM
@@ -25,19 +43,41 @@ from app.domain.logs import LINES_MAXIMUM
 CREATED_AT = "When it was made."
 CREATED_BY = "Who made it."
 ROLE = "The viewer's role on it; of several the strongest. VIEWER where only something under it is shared with them."
-GRANTS = "Who has which role on it, without what is inherited. Empty where only something under it is shared."
-ACTIONS = "Every action, whether it is available to the viewer now, and everything that is in the way."
 NO_SECRETS = "Secrets are left out: comments in it say where to put them."
 REVISION = "Grows with every change; give it back as ifRevision to change only what was read."
 
 
-async def spoken_tags(info: Info, table: Any, on: str, thing_id: UUID) -> list[values.Tag]:
+def tag_list(table: Any, on: str) -> Any:
     """The tags of a thing, in order."""
-    rows = await info.context.loaders.children(table, on, thing_id, "position")
-    return [values.Tag(name=row.name, value=row.value) for row in rows]
+
+    def speak(row: Any) -> values.Tag:
+        return values.Tag(name=row.name, value=row.value)
+
+    return children(table, on, "position", description="Its tags, in order.", speak=speak)
+
+
+def viewer_role() -> Any:
+    """The viewer's role on a thing."""
+
+    async def resolve(root: Any, info: Info) -> Any:
+        return await info.context.loaders.role(type(root.row), root.row.id) or enums.Role.VIEWER
+
+    del resolve.__annotations__["return"]
+    role = Expression(
+        lambda row, scope, _: func.coalesce(access.role(row, scope.viewer), literal(enums.Role.VIEWER, columns.ROLE))
+    )
+    return strawberry.field(resolver=resolve, description=ROLE, metadata=says(role))
 
 
 Format = Annotated[ManifestFormat, strawberry.argument(name="format", description="What it is written for.")]
+
+
+def _artifact_count(repository: Any, scope: Scope, given: Mapping[str, Any]) -> Any:
+    row = aliased(tables.ArtifactRow)
+    counted = select(func.count()).select_from(row).where(row.repository_id == repository.id)
+    if given.get("status") is not None:
+        counted = counted.where(member(row.status, given["status"]))
+    return counted.where(access.visible(row, scope.viewer)).correlate_except(row).scalar_subquery()
 
 
 @speaks(tables.RepositoryRow)
@@ -62,12 +102,12 @@ class Repository(Node):
         sources.named_by("repository_id"),
     )
 
-    @strawberry.field(description="Its tags, in order.")
-    async def tags(self, info: Info) -> list[values.Tag]:
-        """The tags."""
-        return await spoken_tags(info, tables.RepositoryTagRow, "repository_id", self.row.id)
+    tags: list[values.Tag] = tag_list(tables.RepositoryTagRow, "repository_id")
 
-    @strawberry.field(description="How many artifacts it holds that the viewer has a role on.")
+    @strawberry.field(
+        description="How many artifacts it holds that the viewer has a role on.",
+        metadata=says(Expression(_artifact_count)),
+    )
     async def artifact_count(
         self,
         info: Info,
@@ -87,21 +127,9 @@ class Repository(Node):
         )
         return number
 
-    @strawberry.field(description=ROLE)
-    async def viewer_role(self, info: Info) -> enums.Role:
-        """The viewer's role."""
-        return await info.context.loaders.role(tables.RepositoryRow, self.row.id) or enums.Role.VIEWER
-
-    @strawberry.field(description=GRANTS)
-    async def grants(self, info: Info) -> list[Grant]:
-        """The grants."""
-        return await spoken_grants(info, self, tables.RepositoryGrantRow, "repository_id")
-
-    @strawberry.field(description=ACTIONS)
-    async def actions(self, info: Info) -> list[judged.RepositoryActionState]:
-        """The actions."""
-        facts = await judged.repository_facts(info, self.row)
-        return judged.states(info, judged.RepositoryActionState, enums.RepositoryAction, facts)
+    viewer_role: enums.Role = viewer_role()
+    grants: list[Grant] = grant_list(tables.RepositoryGrantRow, "repository_id")
+    actions: list[judged.RepositoryActionState] = judged.action_list(judged.REPOSITORY)
 
 
 @strawberry.type(description="A variable of a container, as the artifact has it.")
@@ -119,6 +147,18 @@ class EnvironmentVariable:
         open_to_all=False,
     )
     field: str | None = column(tables.EnvironmentVariableRow.field, "Which key of that credential.")
+
+
+def probe_of(kind: enums.ProbeKind, description: str) -> Any:
+    """The probe of a container that is of this kind; null where there is none."""
+
+    async def resolve(root: Any, info: Info) -> Any:
+        rows = await info.context.loaders.children(tables.ProbeRow, "container_id", root.row.id, "kind")
+        return next((values.Probe.of(kind, reads.probe(row)) for row in rows if row.kind is kind), None)
+
+    del resolve.__annotations__["return"]
+    probe = Related(tables.ProbeRow, lambda row, probe, _: (probe.container_id == row.id, probe.kind == kind))
+    return strawberry.field(resolver=resolve, description=description, metadata=says(probe))
 
 
 @speaks(tables.ContainerRow)
@@ -141,37 +181,27 @@ class Container(Node):
     )
     artifact: "Artifact" = edge(tables.ContainerRow.artifact_id, tables.ArtifactRow, "The artifact that it is part of.")
 
-    @strawberry.field(description="Its variables, in order.")
-    async def environment_vars(self, info: Info) -> list[EnvironmentVariable]:
-        """The variables."""
-        loaders = info.context.loaders
-        rows = await loaders.children(tables.EnvironmentVariableRow, "container_id", self.row.id, "position")
-        return [EnvironmentVariable(row=row) for row in rows]
-
-    @strawberry.field(description="The probes that are set, in the order startup, readiness, liveness.")
-    async def probes(self, info: Info) -> list[values.Probe]:
-        """The probes."""
-        rows = await info.context.loaders.children(tables.ProbeRow, "container_id", self.row.id, "kind")
-        return [values.Probe.of(row.kind, reads.probe(row)) for row in rows]
-
-    @strawberry.field(description="Asks whether it has started; holds the other two back until it has passed.")
-    async def startup_probe(self, info: Info) -> values.Probe | None:
-        """The startup probe."""
-        return await self._probe(info, enums.ProbeKind.STARTUP)
-
-    @strawberry.field(description="Asks whether it may get traffic.")
-    async def readiness_probe(self, info: Info) -> values.Probe | None:
-        """The readiness probe."""
-        return await self._probe(info, enums.ProbeKind.READINESS)
-
-    @strawberry.field(description="Asks whether it is still well; a failure restarts it.")
-    async def liveness_probe(self, info: Info) -> values.Probe | None:
-        """The liveness probe."""
-        return await self._probe(info, enums.ProbeKind.LIVENESS)
-
-    async def _probe(self, info: Info, kind: enums.ProbeKind) -> values.Probe | None:
-        rows = await info.context.loaders.children(tables.ProbeRow, "container_id", self.row.id, "kind")
-        return next((values.Probe.of(kind, reads.probe(row)) for row in rows if row.kind is kind), None)
+    environment_vars: list[EnvironmentVariable] = children(
+        tables.EnvironmentVariableRow,
+        "container_id",
+        "position",
+        description="Its variables, in order.",
+        speak=lambda row: EnvironmentVariable(row=row),
+    )
+    probes: list[values.Probe] = children(
+        tables.ProbeRow,
+        "container_id",
+        "kind",
+        description="The probes that are set, in the order startup, readiness, liveness.",
+        speak=lambda row: values.Probe.of(row.kind, reads.probe(row)),
+    )
+    startup_probe: values.Probe | None = probe_of(
+        enums.ProbeKind.STARTUP, "Asks whether it has started; holds the other two back until it has passed."
+    )
+    readiness_probe: values.Probe | None = probe_of(enums.ProbeKind.READINESS, "Asks whether it may get traffic.")
+    liveness_probe: values.Probe | None = probe_of(
+        enums.ProbeKind.LIVENESS, "Asks whether it is still well; a failure restarts it."
+    )
 
 
 @strawberry.type(description="Containers that share a network: a pod.")
@@ -179,7 +209,43 @@ class ContainerGroup:
     """A group of containers."""
 
     name: str = strawberry.field(description="The name of the group.")
-    containers: list[Container] = strawberry.field(description="Its containers, in order.")
+    containers: list[Container] = strawberry.field(
+        description="Its containers, in order.",
+        metadata=says(
+            Related(
+                tables.ContainerRow,
+                lambda group, container, _: (
+                    container.artifact_id == group.c.artifact_id,
+                    container.group_position == group.c.group_position,
+                    container.group_name == group.c.name,
+                ),
+                order=lambda container: (container.position,),
+            )
+        ),
+    )
+
+
+def _groups(artifact: Any, _: Scope, __: Any) -> Any:
+    """The groups of an artifact, in order."""
+    row: Any = aliased(tables.ContainerRow)
+    parts = (row.artifact_id, row.group_position, row.group_name.label("name"))
+    return (
+        select(*parts)
+        .distinct()
+        .where(row.artifact_id == artifact.id)
+        .order_by(row.group_position, row.group_name)
+        .correlate_except(row)
+    )
+
+
+def _active_test(artifact: Any, workload: Any, scope: Scope) -> Sequence[Any]:
+    return (
+        artifact.status == enums.ArtifactStatus.DRAFT,
+        workload.artifact_id == artifact.id,
+        workload.status != enums.WorkloadStatus.TERMINATED,
+        workload.purpose == enums.WorkloadPurpose.TEST,
+        access.visible(workload, scope.viewer),
+    )
 
 
 @speaks(tables.ArtifactRow)
@@ -217,13 +283,11 @@ class Artifact(Node):
         sources.WORKLOADS, "What runs it, or did.", sources.named_by("artifact_id")
     )
 
-    @strawberry.field(description="Its tags, in order.")
-    async def tags(self, info: Info) -> list[values.Tag]:
-        """The tags."""
-        return await spoken_tags(info, tables.ArtifactTagRow, "artifact_id", self.row.id)
+    tags: list[values.Tag] = tag_list(tables.ArtifactTagRow, "artifact_id")
 
     @strawberry.field(
-        description="Its containers in groups that share a network. Empty where only a workload of it is shared."
+        description="Its containers in groups that share a network. Empty where only a workload of it is shared.",
+        metadata=says(Rows(_groups, framed=True)),
     )
     async def container_groups(self, info: Info) -> list[ContainerGroup]:
         """The groups, in order."""
@@ -232,7 +296,17 @@ class Artifact(Node):
             groups.setdefault((each.row.group_position, each.row.group_name), []).append(each)
         return [ContainerGroup(name=name, containers=containers) for (_, name), containers in groups.items()]
 
-    @strawberry.field(description="The containers of all groups, in order.")
+    @strawberry.field(
+        description="The containers of all groups, in order.",
+        metadata=says(
+            Related(
+                tables.ContainerRow,
+                lambda row, container, _: (container.artifact_id == row.id,),
+                order=lambda container: (container.group_position, container.position),
+                framed=True,
+            )
+        ),
+    )
     async def containers(self, info: Info) -> list[Container]:
         """The containers."""
         return await self._containers(info)
@@ -266,7 +340,10 @@ class Artifact(Node):
         """The YAML."""
         return "" if await self._is_frame(info) else await manifests.of_artifact(info, self.row, format_)
 
-    @strawberry.field(description="The active test of a draft; null once it is locked.")
+    @strawberry.field(
+        description="The active test of a draft; null once it is locked.",
+        metadata=says(Related(tables.WorkloadRow, _active_test, listed=True)),
+    )
     async def test_workload(self, info: Info) -> "Workload | None":
         """The active test."""
         if self.row.status is not enums.ArtifactStatus.DRAFT:
@@ -287,21 +364,9 @@ class Artifact(Node):
         found: Workload | None = node(row, listed=True)
         return found
 
-    @strawberry.field(description=ROLE)
-    async def viewer_role(self, info: Info) -> enums.Role:
-        """The viewer's role."""
-        return await info.context.loaders.role(tables.ArtifactRow, self.row.id) or enums.Role.VIEWER
-
-    @strawberry.field(description=GRANTS)
-    async def grants(self, info: Info) -> list[Grant]:
-        """The grants."""
-        return await spoken_grants(info, self, tables.ArtifactGrantRow, "artifact_id")
-
-    @strawberry.field(description=ACTIONS)
-    async def actions(self, info: Info) -> list[judged.ArtifactActionState]:
-        """The actions."""
-        facts = await judged.artifact_facts(info, self.row)
-        return judged.states(info, judged.ArtifactActionState, enums.ArtifactAction, facts)
+    viewer_role: enums.Role = viewer_role()
+    grants: list[Grant] = grant_list(tables.ArtifactGrantRow, "artifact_id")
+    actions: list[judged.ArtifactActionState] = judged.action_list(judged.ARTIFACT)
 
 
 @speaks(tables.WorkloadRow)
@@ -340,13 +405,22 @@ class Workload(Node):
 
     @strawberry.field(
         description="Where it answers, from its creation on and across restarts and replacements. Needs a token "
-        "of someone who may see the workload, as `Authorization: Bearer …`."
+        "of someone who may see the workload, as `Authorization: Bearer …`.",
+        metadata=says(
+            Expression(
+                lambda row, scope, _: func.coalesce(
+                    row.endpoint, func.concat(scope.public_url, "/endpoints/", external_id(row), "/")
+                )
+            )
+        ),
     )
     async def endpoint(self, info: Info) -> str | None:
         """The address."""
         return info.context.endpoint(self.row)
 
-    @strawberry.field(description="The limits of its containers, as far as there are any.")
+    @strawberry.field(
+        description="The limits of its containers, as far as there are any.", metadata=says(Column("resources"))
+    )
     async def resources(self) -> list[values.ContainerResources]:
         """The limits."""
         return [
@@ -356,22 +430,17 @@ class Workload(Node):
 
     @strawberry.field(
         description="What its containers get: platform over workload over artifact. What comes from a credential is "
-        "masked. The runtime `process` sets PORT to a free port of each replica in the place of the one shown."
+        "masked. The runtime `process` sets PORT to a free port of each replica in the place of the one shown.",
+        metadata=says(Told(manifests.facts_of_variables, manifests.variables_of_facts)),
     )
     async def environment(self, info: Info) -> list[values.EffectiveVariable]:
         """The variables of all containers."""
-        return [
-            values.EffectiveVariable(
-                name=each.name,
-                container=each.container,
-                value=each.value,
-                origin=each.origin,
-                masked=each.masked,
-            )
-            for each in await manifests.variables_of(info, self.row)
-        ]
+        return manifests.spoken_variables(await manifests.variables_of(info, self.row))
 
-    @strawberry.field(description="What the runtime showed last of each container of each replica.")
+    @strawberry.field(
+        description="What the runtime showed last of each container of each replica.",
+        metadata=says(Column("container_statuses")),
+    )
     async def container_statuses(self) -> list[values.ContainerStatus]:
         """The statuses."""
         return [values.ContainerStatus.of(each) for each in self.row.container_statuses]
@@ -411,7 +480,16 @@ class Workload(Node):
         sources.REPLACEMENTS, "How it was replaced.", sources.named_by("workload_id")
     )
 
-    @strawberry.field(description="The replacement that is under way, else the newest; null where there was none.")
+    @strawberry.field(
+        description="The replacement that is under way, else the newest; null where there was none.",
+        metadata=says(
+            Related(
+                tables.ReplacementRow,
+                lambda row, replacement, _: (replacement.workload_id == row.id,),
+                order=lambda replacement: (replacement.id.desc(),),
+            )
+        ),
+    )
     async def replacement(self, info: Info) -> "Replacement | None":
         """The newest replacement: there is one at a time, so one under way is it."""
         newest: Replacement | None = node(
@@ -419,26 +497,10 @@ class Workload(Node):
         )
         return newest
 
-    @strawberry.field(description="Its tags, in order.")
-    async def tags(self, info: Info) -> list[values.Tag]:
-        """The tags."""
-        return await spoken_tags(info, tables.WorkloadTagRow, "workload_id", self.row.id)
-
-    @strawberry.field(description=ROLE)
-    async def viewer_role(self, info: Info) -> enums.Role:
-        """The viewer's role."""
-        return await info.context.loaders.role(tables.WorkloadRow, self.row.id) or enums.Role.VIEWER
-
-    @strawberry.field(description=GRANTS)
-    async def grants(self, info: Info) -> list[Grant]:
-        """The grants."""
-        return await spoken_grants(info, self, tables.WorkloadGrantRow, "workload_id")
-
-    @strawberry.field(description=ACTIONS)
-    async def actions(self, info: Info) -> list[judged.WorkloadActionState]:
-        """The actions."""
-        facts = await judged.workload_facts(info, self.row)
-        return judged.states(info, judged.WorkloadActionState, enums.WorkloadAction, facts)
+    tags: list[values.Tag] = tag_list(tables.WorkloadTagRow, "workload_id")
+    viewer_role: enums.Role = viewer_role()
+    grants: list[Grant] = grant_list(tables.WorkloadGrantRow, "workload_id")
+    actions: list[judged.WorkloadActionState] = judged.action_list(judged.WORKLOAD)
 
 
 @speaks(tables.ReplacementRow)
@@ -476,7 +538,17 @@ class Credential(Node):
         sources.CREDENTIAL_USERS, "The artifacts with a variable that points at it.", sources.points_at_credential
     )
 
-    @strawberry.field(description="The keys that variables can point at, in order.")
+    @strawberry.field(
+        description="The keys that variables can point at, in order.",
+        metadata=says(
+            Related(
+                tables.CredentialValueRow,
+                lambda row, value, _: (value.credential_id == row.id,),
+                order=lambda value: (value.position,),
+                column="key",
+            )
+        ),
+    )
     async def keys(self, info: Info) -> list[str]:
         """The keys."""
 
@@ -486,18 +558,6 @@ class Credential(Node):
         found: list[str] | None = await info.context.loaders.batched("credential_keys", self.row.id, batch)
         return found or []
 
-    @strawberry.field(description=ROLE)
-    async def viewer_role(self, info: Info) -> enums.Role:
-        """The viewer's role."""
-        return await info.context.loaders.role(tables.CredentialRow, self.row.id) or enums.Role.VIEWER
-
-    @strawberry.field(description=GRANTS)
-    async def grants(self, info: Info) -> list[Grant]:
-        """The grants."""
-        return await spoken_grants(info, self, tables.CredentialGrantRow, "credential_id")
-
-    @strawberry.field(description=ACTIONS)
-    async def actions(self, info: Info) -> list[judged.CredentialActionState]:
-        """The actions."""
-        facts = await judged.credential_facts(info, self.row)
-        return judged.states(info, judged.CredentialActionState, enums.CredentialAction, facts)
+    viewer_role: enums.Role = viewer_role()
+    grants: list[Grant] = grant_list(tables.CredentialGrantRow, "credential_id")
+    actions: list[judged.CredentialActionState] = judged.action_list(judged.CREDENTIAL)

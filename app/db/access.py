@@ -44,7 +44,10 @@ def _strongest(grant: Any, on: Any, to: Any, viewer: Viewer) -> ScalarSelect[Any
     return select(func.max(grant.role)).where(on == to, subject_is(grant, viewer)).scalar_subquery()
 
 
-def _repository_role(repository_id: Any, viewer: Viewer) -> ScalarSelect[Any]:
+def repository_role(repository_id: Any, viewer: Viewer) -> ColumnElement[Role | None]:
+    """The viewer's role on the repository of this id; null where there is none."""
+    if viewer.admin:
+        return literal(Role.OWNER, ROLE)
     grant = tables.RepositoryGrantRow
     return _strongest(grant, col(grant.repository_id), repository_id, viewer)
 
@@ -60,15 +63,13 @@ def role(thing: Any, viewer: Viewer) -> ColumnElement[Role | None]:
     if viewer.admin:
         return literal(Role.OWNER, ROLE)
     if issubclass(kind, tables.RepositoryRow):
-        return _repository_role(thing.id, viewer)
+        return repository_role(thing.id, viewer)
     if issubclass(kind, tables.ArtifactRow):
-        return func.greatest(
-            _repository_role(thing.repository_id, viewer), _artifact_role(thing.id, viewer), type_=ROLE
-        )
+        return func.greatest(repository_role(thing.repository_id, viewer), _artifact_role(thing.id, viewer), type_=ROLE)
     if issubclass(kind, tables.WorkloadRow):
         grant = tables.WorkloadGrantRow
         return func.greatest(
-            _repository_role(thing.repository_id, viewer),
+            repository_role(thing.repository_id, viewer),
             _artifact_role(thing.artifact_id, viewer),
             _strongest(grant, col(grant.workload_id), thing.id, viewer),
             type_=ROLE,

@@ -1,9 +1,13 @@
-"""The way to PostgreSQL: one pool, reads of one statement each, and transactions with the only commit."""
+"""The way to PostgreSQL: reads of one statement each, transactions with the only commit, and statements that answer with
+text, which go past SQLAlchemy on connections of their own.
+"""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -16,6 +20,14 @@ TRANSACTION_TIMEOUT_SECONDS = 30
 POOL_SIZE = 10
 POOL_OVERFLOW = 10
 POOL_TIMEOUT_SECONDS = 10
+# A statement that answers with text is as long as the document that it stands for is rich.
+STATEMENT_MAXIMUM_BYTES = 200_000
+SERVER_SETTINGS = {
+    "application_name": "slipway",
+    "timezone": "UTC",
+    "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+    "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_SECONDS * 1000),
+}
 
 
 def sqlalchemy_url(dsn: str) -> str:
@@ -35,17 +47,12 @@ class Database:
             max_overflow=POOL_OVERFLOW,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             pool_pre_ping=False,
-            connect_args={
-                "server_settings": {
-                    "application_name": "slipway",
-                    "timezone": "UTC",
-                    "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
-                    "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_SECONDS * 1000),
-                },
-            },
+            connect_args={"server_settings": SERVER_SETTINGS},
         )
         event.listen(self.engine.sync_engine, "connect", _limit_transactions)
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._texts: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -60,9 +67,51 @@ class Database:
             yield session
             await session.commit()
 
+    async def fetch_bytes(self, statement: str, *arguments: Any) -> bytes:
+        """The one value of a statement that answers with text.
+
+        Raises:
+            asyncpg.QueryCanceledError: it took longer than a statement may.
+            asyncpg.PostgresError, asyncpg.InterfaceError, ValueError: the statement or an argument can't be used.
+        """
+        pool = self._texts or await self._open()
+        async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            found: bytes = await connection.fetchval(statement, *arguments)
+        return found
+
+    async def _open(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._texts is None:
+                self._texts = await asyncpg.create_pool(
+                    self.dsn,
+                    connection_class=_Stateless,
+                    min_size=1,
+                    max_size=POOL_SIZE,
+                    init=_keep_buffers,
+                    max_cacheable_statement_size=STATEMENT_MAXIMUM_BYTES,
+                    # Compiling a plan to machine code takes longer than any of these runs.
+                    server_settings={**SERVER_SETTINGS, "jit": "off"},
+                )
+            return self._texts
+
     async def close(self) -> None:
-        """Close every connection of the pool."""
+        """Close every connection of the pools."""
+        if self._texts is not None:
+            await self._texts.close()
         await self.engine.dispose()
+
+
+class _Stateless(asyncpg.Connection):
+    """A connection on which nothing is ever set, so that nothing has to be reset: a round trip less."""
+
+    def get_reset_query(self) -> str:
+        """What is run when the connection goes back to the pool."""
+        return ""
+
+
+async def _keep_buffers(connection: asyncpg.Connection) -> None:
+    """A backend gives large buffers back to the kernel after each statement, until it was seen to want them again."""
+    await connection.fetchval("SELECT length(repeat('x', 16000000))")
 
 
 def _limit_transactions(connection: Any, _: object) -> None:

@@ -196,7 +196,7 @@ def _has_image(artifact_id: Any, wanted: Image) -> ColumnElement[bool]:
 
 
 def _lowered(name: str) -> Callable[[Any], Any]:
-    return lambda table: func.lower(getattr(table, name))
+    return lambda table: func.lower(getattr(table, name), type_=Text())
 
 
 def _by(name: str) -> Callable[[Any], Any]:

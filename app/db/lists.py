@@ -162,7 +162,7 @@ def _page(rows: list[tuple[Any, Any]], window: Window) -> Page:
 def key_to_json(key: Any) -> str | int:
     """A key as a cursor holds it."""
     if isinstance(key, datetime):
-        return key.astimezone(UTC).isoformat()
+        return key.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(key, UUID):
         return key.hex
     return key.value if isinstance(key, StrEnum) else key

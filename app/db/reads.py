@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, not_
+from sqlalchemy import and_, exists, func, literal, not_
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -108,9 +108,14 @@ def probe(row: tables.ProbeRow) -> specification.Probe:
 
 async def runtime_available(session: AsyncSession, now: datetime) -> bool:
     """Whether a runtime can be reached, going by what a reconciler recorded lately."""
+    statement: Any = select(is_runtime_available(now))
+    return bool((await session.exec(statement)).one())
+
+
+def is_runtime_available(now: Any) -> Any:
+    """Whether a runtime can be reached, as SQL."""
     row = tables.RuntimeRow
-    statement = select(func.count()).where(col(row.available), col(row.seen_at) > now - RUNTIME_SILENCE_MAXIMUM)
-    return (await session.exec(statement)).one() > 0
+    return exists().where(col(row.available), col(row.seen_at) + literal(RUNTIME_SILENCE_MAXIMUM) > now)
 
 
 async def other_runtimes(session: AsyncSession, name: str, now: datetime) -> Sequence[str]:
@@ -150,7 +155,7 @@ async def replaced(session: AsyncSession, workload_ids: Sequence[UUID]) -> Mappi
     """Of each workload: whether a replacement is under way, and whether there is an earlier artifact to go back to."""
     row = tables.ReplacementRow
     under_way = func.bool_or(col(row.status) == enums.ReplacementStatus.ROLLING)
-    before = func.bool_or(_has_replaced(row))
+    before = func.bool_or(has_replaced(row))
     statement = (
         select(row.workload_id, under_way, before)
         .where(among(row.workload_id, workload_ids))
@@ -178,18 +183,16 @@ async def earlier_artifact(session: AsyncSession, workload_id: UUID) -> UUID | N
     row = tables.ReplacementRow
     statement = (
         select(row.from_artifact_id)
-        .where(col(row.workload_id) == workload_id, _has_replaced(row))
+        .where(col(row.workload_id) == workload_id, has_replaced(row))
         .order_by(col(row.id).desc())
         .limit(1)
     )
     return (await session.exec(statement)).one_or_none()
 
 
-def _has_replaced(row: type[tables.ReplacementRow]) -> Any:
+def has_replaced(row: Any) -> Any:
     """Whether a replacement has put another artifact in the place of the one before: not a mere configuration."""
-    return and_(
-        col(row.status) == enums.ReplacementStatus.COMPLETED, col(row.from_artifact_id) != col(row.to_artifact_id)
-    )
+    return and_(row.status == enums.ReplacementStatus.COMPLETED, row.from_artifact_id != row.to_artifact_id)
 
 
 async def credential_users(

@@ -41,8 +41,15 @@ def json_response(
     content: Any, *, status: int = 200, media_type: str = JSON, headers: Mapping[str, str] | None = None
 ) -> Response:
     """JSON that no cache keeps: what an answer holds depends on who asks, and when."""
+    return raw_response(orjson.dumps(content), media_type, status=status, headers=headers)
+
+
+def raw_response(
+    content: bytes, media_type: str = JSON, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The same for what is JSON text already."""
     return Response(
-        orjson.dumps(content),
+        content,
         status_code=status,
         headers={"Cache-Control": "no-store", **(headers or {})},
         media_type=f"{media_type}; charset=utf-8",

@@ -1,0 +1,277 @@
+"""Takes a request, finds or makes the plan for its document, and runs its statement.
+
+Nothing that a document, its variables or its arguments have wrong is reported here: whatever is not in order goes to the
+executor, which says so.
+"""
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import asyncpg
+import structlog
+from graphql import (
+    DirectiveNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLField,
+    ListValueNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    OperationType,
+    TypeInfo,
+    TypeInfoVisitor,
+    VariableNode,
+    Visitor,
+    get_operation_ast,
+    parse,
+    specified_rules,
+    visit,
+)
+from graphql.execution.values import VariableValues, get_variable_values
+from sqlalchemy import ARRAY, DateTime, Text, Uuid, bindparam
+from strawberry.http import GraphQLRequestData
+from strawberry.schema.schema import validate_document
+
+from app.api import limits
+from app.api.compiler import arguments, holes
+from app.api.compiler.arguments import PREFIX, CanNotCompileError, Given
+from app.api.compiler.dialect import written
+from app.api.compiler.statements import Writer
+from app.api.context import Context
+from app.api.fields import Scope
+from app.api.schema import CACHED_DOCUMENT_MAXIMUM_LENGTH, DOCUMENTS_CACHED_MAXIMUM, Schema
+from app.domain.people import Viewer
+
+STATEMENTS_CACHED_MAXIMUM = 500
+STATEMENT_MAXIMUM_LENGTH = 200_000
+
+Value = TypeVar("Value")
+_log = structlog.get_logger(__name__)
+
+
+class _Recent(Generic[Value]):
+    """The values that were asked for last, so many at most."""
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of a key, made where it is not there."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        value = self._values[key] = make()
+        if len(self._values) > self._maximum:
+            self._values.popitem(last=False)
+        return value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement with the names of its parameters in order, and what fills the holes in its answer."""
+
+    sql: str
+    parameters: Sequence[str]
+    holes: Sequence[holes.Hole]
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Site:
+    """A field with arguments. `given`: what they come to, where no variable is among them."""
+
+    field: GraphQLField
+    node: FieldNode
+    name: str
+    given: Given | None = None
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Operation:
+    """An operation that can be run: a query, valid, and small enough to be kept."""
+
+    definition: OperationDefinitionNode
+    fragments: Mapping[str, FragmentDefinitionNode]
+    steering: Sequence[str]
+    """The names of the variables that `@skip` and `@include` ask."""
+    fixed: Sequence[Site]
+    variable: Sequence[Site]
+
+
+class Compiler:
+    """Answers operations by one statement each, as far as they can be."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._operations: _Recent[Operation | None] = _Recent(DOCUMENTS_CACHED_MAXIMUM)
+        self._statements: _Recent[Statement | None] = _Recent(STATEMENTS_CACHED_MAXIMUM)
+
+    async def answer(self, request_data: GraphQLRequestData, context: Context) -> bytes | None:
+        """The JSON text of `data`; None: the executor is to answer.
+
+        Raises:
+            TimeoutError: the statement took too long.
+        """
+        query, name = request_data.query, request_data.operation_name
+        if not isinstance(query, str) or len(query) > CACHED_DOCUMENT_MAXIMUM_LENGTH:
+            return None
+        operation = self._operations.get((query, name), lambda: self._read(query, name))
+        if operation is None:
+            return None
+        variables = get_variable_values(
+            self._schema._schema, operation.definition.variable_definitions or (), request_data.variables or {}
+        )
+        if isinstance(variables, list):
+            return None
+        given = self._given(operation, variables)
+        if given is None:
+            return None
+        viewer = context.viewer
+        key = (
+            operation,
+            viewer.admin,
+            *(variables.coerced.get(each) for each in operation.steering),
+            *(given[site.name].shape for site in operation.variable),
+        )
+        statement = self._statements.get(key, lambda: self._write(operation, variables, given, admin=viewer.admin))
+        if statement is None:
+            return None
+        values = {
+            f"{PREFIX}user_id": viewer.user_id,
+            f"{PREFIX}groups": list(viewer.groups),
+            f"{PREFIX}now": context.acting.now,
+            f"{PREFIX}public_url": context.public_url,
+        }
+        for each in given.values():
+            values |= each.values
+        try:
+            data = await context.acting.database.fetch_bytes(
+                statement.sql, *(values[name] for name in statement.parameters)
+            )
+        except asyncpg.QueryCanceledError as error:
+            raise TimeoutError from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
+            _log.warning("compiled_statement_failed", exc_info=True)
+            return None
+        return holes.fill(data, statement.holes, context)
+
+    def _read(self, query: str, name: str | None) -> Operation | None:
+        """The operation, if it can be run by a statement."""
+        schema = self._schema._schema
+        try:
+            document = parse(query, max_tokens=limits.TOKENS_MAXIMUM)
+        except (GraphQLError, RecursionError):
+            return None
+        if validate_document(schema, document, (*specified_rules, limits.Bounded)):
+            return None
+        definition = get_operation_ast(document, name)
+        if definition is None or definition.operation is not OperationType.QUERY:
+            return None
+        fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
+        return _operation(self._schema, definition, fragments)
+
+    def _given(self, operation: Operation, variables: VariableValues) -> dict[str, Given] | None:
+        """What the arguments of all sites come to; None where one of them can't be used."""
+        found = {}
+        try:
+            for site in operation.fixed:
+                if site.given is None:
+                    site.given = arguments.read(site.field, site.node, variables, site.name, self._schema)
+                found[site.name] = site.given
+            for site in operation.variable:
+                found[site.name] = arguments.read(site.field, site.node, variables, site.name, self._schema)
+        except GraphQLError:
+            return None
+        return found
+
+    def _write(
+        self, operation: Operation, variables: VariableValues, given: Mapping[str, Given], *, admin: bool
+    ) -> Statement | None:
+        names = {id(site.node): site.name for site in (*operation.fixed, *operation.variable)}
+        empty = VariableValues({}, {})
+
+        def read(field: GraphQLField, node: FieldNode) -> Given:
+            name = names.get(id(node))
+            return arguments.read(field, node, empty, "", self._schema) if name is None else given[name]
+
+        scope = Scope(
+            viewer=Viewer(
+                user_id=bindparam(f"{PREFIX}user_id", type_=Uuid()),  # type: ignore[arg-type]
+                username="",
+                admin=admin,
+                groups=bindparam(f"{PREFIX}groups", type_=ARRAY(Text())),  # type: ignore[arg-type]
+            ),
+            now=bindparam(f"{PREFIX}now", type_=DateTime(timezone=True)),
+            public_url=bindparam(f"{PREFIX}public_url", type_=Text()),
+        )
+        writer = Writer(self._schema._schema, operation.definition, operation.fragments, variables, read, scope)
+        try:
+            sql, parameters = written(writer.statement())
+        except CanNotCompileError:
+            return None
+        if len(sql) > STATEMENT_MAXIMUM_LENGTH:
+            return None
+        return Statement(sql, parameters, writer.holes)
+
+
+def _operation(
+    schema: Schema, definition: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> Operation:
+    """Find the sites, and the variables that steer."""
+    finder = _Finder()
+    type_info = TypeInfo(schema._schema)
+    finder.type_info = type_info
+    visitor = TypeInfoVisitor(type_info, finder)
+    visit(definition, visitor)
+    done: set[str] = set()
+    while waiting := finder.spread - done:
+        done |= waiting
+        for name in sorted(waiting):
+            visit(fragments[name], visitor)
+    return Operation(definition, fragments, sorted(finder.steering), finder.fixed, finder.variable)
+
+
+class _Finder(Visitor):
+    """Looks for fields with arguments, and for what steers."""
+
+    type_info: TypeInfo
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spread: set[str] = set()
+        self.steering: set[str] = set()
+        self.fixed: list[Site] = []
+        self.variable: list[Site] = []
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        """A site, where there are arguments."""
+        field = self.type_info.get_field_def()
+        if node.arguments and field is not None and "strawberry-definition" in field.extensions:
+            sites = self.variable if any(_has_variable(each.value) for each in node.arguments) else self.fixed
+            sites.append(Site(field, node, f"{len(self.fixed) + len(self.variable)}"))
+
+    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> None:
+        """A fragment that is to be looked into."""
+        self.spread.add(node.name.value)
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        """`@skip` or `@include`."""
+        for each in node.arguments or ():
+            if isinstance(each.value, VariableNode):
+                self.steering.add(each.value.name.value)
+
+
+def _has_variable(value: Any) -> bool:
+    match value:
+        case VariableNode():
+            return True
+        case ListValueNode(values=values):
+            return any(map(_has_variable, values))
+        case ObjectValueNode(fields=fields):
+            return any(_has_variable(each.value) for each in fields)
+        case _:
+            return False

@@ -1,0 +1,116 @@
+"""What only Python can tell of a row, in an answer that SQL writes.
+
+SQL leaves a hole, with the facts in it as JSON, between characters that no JSON text holds; Python fills it. So the rules
+stay in one place, and the operation is one statement.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+
+from app.api import judged
+from app.api.context import Context
+from app.domain import lifecycle
+
+BEGIN, FACTS, END = "\x01", "\x02", "\x03"
+
+Texts = Mapping[UUID, Mapping[str, orjson.Fragment]]
+"""Of things by their ids: what SQL wrote of them, by the keys under which it is asked for."""
+Speak = Callable[[Any, Texts], Any]
+"""Writes a value as the selection asks for it."""
+
+
+class Hole(Protocol):
+    """Tells what a hole is filled with, as orjson takes it."""
+
+    def __call__(self, facts: Any, context: Context, fill: "Callable[[bytes], bytes]") -> Any:
+        """`fill` fills the holes in a text that is among the facts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """A field that says by itself what it tells of the facts."""
+
+    tell: Callable[[Any, Context, Mapping[str, Any]], Any]
+    speak: Speak
+    given: Mapping[str, Any]
+
+    def __call__(self, facts: Any, context: Context, _: Callable[[bytes], bytes]) -> Any:
+        """See `Hole`."""
+        return self.speak(self.tell(facts, context, self.given), {})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """The actions on a thing. `keys`: under which names the nodes that block are asked for."""
+
+    declaration: judged.Judged
+    speak: Speak
+    keys: Sequence[str]
+
+    def __call__(self, facts: Any, context: Context, fill: Callable[[bytes], bytes]) -> Any:
+        """See `Hole`."""
+        texts: dict[UUID, dict[str, orjson.Fragment]] = {}
+        things: dict[str, lifecycle.Things] = {}
+        for name, blockings in self.declaration.things.items():
+            found: list[Any] = []
+            hidden_count = 0
+            for blocking, (named, hidden) in zip(blockings, facts[name], strict=True):
+                hidden_count += int(hidden)
+                for thing_id, *written in named:
+                    thing = UUID(thing_id)
+                    found.append((blocking.kind, thing))
+                    texts[thing] = {
+                        key: orjson.Fragment(fill(each.encode())) for key, each in zip(self.keys, written, strict=True)
+                    }
+            things[name] = lifecycle.Things(tuple(found), hidden_count)
+        judgement = self.declaration.facts(facts, things)
+        states = judged.states(self.declaration, judgement, read_only=context.viewer.read_only)
+        return self.speak(states, texts)
+
+
+def leaf(value: Any, _: Texts) -> Any:
+    """A scalar or an enum."""
+    return value.value if isinstance(value, Enum) else value
+
+
+def listed(speak: Speak) -> Speak:
+    """What writes a list of what `speak` writes."""
+    return lambda value, texts: [speak(each, texts) for each in value]
+
+
+def constant(text: str) -> Speak:
+    """What writes this, whatever there is."""
+    return lambda _, __: text
+
+
+def nodes(key: str) -> Speak:
+    """What writes the things of a blocker, as SQL wrote them under this key."""
+    return lambda things, texts: [texts[thing_id][key] for _, thing_id in things]
+
+
+def members(found: Sequence[tuple[str, str, Speak]]) -> Speak:
+    """What writes an object: its keys, each with the attribute that it stands for and what writes that."""
+
+    def speak(value: Any, texts: Texts) -> Any:
+        return {key: how(getattr(value, name, None), texts) for key, name, how in found}
+
+    return speak
+
+
+def fill(data: bytes, holes: Sequence[Hole], context: Context) -> bytes:
+    """Fill the holes in an answer."""
+    if not holes:
+        return data
+    first, *pieces = data.split(BEGIN.encode())
+    filled = [first]
+    for piece in pieces:
+        hole, _, rest = piece.partition(END.encode())
+        number, _, facts = hole.partition(FACTS.encode())
+        told = holes[int(number)](orjson.loads(facts), context, lambda inner: fill(inner, holes, context))
+        filled += (orjson.dumps(told), rest)
+    return b"".join(filled)

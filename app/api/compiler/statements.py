@@ -1,0 +1,577 @@
+"""How a selection becomes a statement: each object is a text that SQL puts together, each list an aggregate of those.
+
+Every table that is read has an alias of its own, so that a rule can name the same table inside without ambiguity, and
+every select names only its own alias in FROM (`correlate_except`), however deep it stands.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    get_named_type,
+    is_list_type,
+    is_non_null_type,
+)
+from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.values import VariableValues
+from sqlalchemy import (
+    ARRAY,
+    DateTime,
+    Text,
+    case,
+    cast,
+    column as sql_column,
+    func,
+    inspect,
+    literal_column,
+    select,
+    true,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.elements import Grouping
+from strawberry.types.field import StrawberryField
+
+from app.api import fields, judged
+from app.api.compiler import holes, text
+from app.api.compiler.arguments import CanNotCompileError, Given, Paging
+from app.api.compiler.text import Parts, constant, joined, or_null
+from app.api.connections import Nested, Source
+from app.api.fields import (
+    DECLARATION,
+    NODE_TYPES,
+    ById,
+    ByIds,
+    Column,
+    Edge,
+    Expression,
+    Id,
+    Related,
+    Rows,
+    Scope,
+    Subject,
+    Told,
+)
+from app.api.people import EVERYONE
+from app.db import access, lists, tables
+from app.domain import ids, lifecycle
+
+KINDS: Mapping[ids.Kind, Any] = {
+    ids.Kind.REPOSITORY: tables.RepositoryRow,
+    ids.Kind.ARTIFACT: tables.ArtifactRow,
+    ids.Kind.WORKLOAD: tables.WorkloadRow,
+    ids.Kind.CREDENTIAL: tables.CredentialRow,
+    ids.Kind.USER: tables.UserRow,
+    ids.Kind.API_TOKEN: tables.ApiTokenRow,
+    ids.Kind.REPLACEMENT: tables.ReplacementRow,
+    ids.Kind.CONTAINER: tables.ContainerRow,
+}
+COMMA = constant(",")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A row in the statement: an alias of a table, or a subquery. `listed`: the viewer has a role on it."""
+
+    source: Any
+    listed: bool = False
+
+    def column(self, name: str) -> Any:
+        """A column of it."""
+        return self.source.c[name] if hasattr(self.source, "c") else getattr(self.source, name)
+
+    def nullable(self, name: str) -> bool:
+        """Whether the database lets the column be NULL."""
+        if hasattr(self.source, "c"):
+            return False
+        return bool(inspect(self.source).mapper.local_table.c[name].nullable)
+
+
+class Page:
+    """The rows of a page, as a subquery that an outer select lists.
+
+    `more`: one row more is read, to tell whether there is one. Rows are numbered from the end that the page counts from.
+    """
+
+    def __init__(
+        self, name: str, source: Source, order: lists.Order, window: lists.Window, row: Row, more: bool
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.order = order
+        self.window = window
+        self.row = row
+        self.asks_for_more = more
+        self.columns: dict[str, Any] = {}
+
+    def _column(self, name: str, value: Any) -> Any:
+        self.columns[name] = value.label(name)
+        return literal_column(f"{self.name}.{name}", value.type)
+
+    @property
+    def _number(self) -> Any:
+        sort = lists.sort(self.row.source, self.order, self.window)
+        return self._column("number", func.row_number().over(order_by=sort))
+
+    @property
+    def _limit(self) -> Any:
+        return literal_column(str(self.window.limit))
+
+    def _kept(self, aggregate: Any) -> Any:
+        return aggregate.filter(self._number <= self._limit) if self.asks_for_more else aggregate
+
+    def listed(self, parts: Parts) -> Parts:
+        """One text of each row, as a list in the list's order."""
+        item = self._column(f"item_{len(self.columns)}", joined(parts))
+        by = aggregate_order_by(COMMA, self._number.desc()) if self.window.backward else COMMA
+        return ["[", self._kept(func.string_agg(item, by)), "]"]
+
+    def more(self) -> Any:
+        """Whether there is a row behind the page."""
+        return cast(func.count(self._number) > self._limit, Text)
+
+    def cursor(self, key: Any, row_id: Any) -> Any:
+        """The cursor of a row, as `connections` writes it."""
+        direction = "DESC" if self.order.descending else "ASC"
+        head = f'["{self.source.name}","{self.order.name}","{direction}",'
+        return text.base64([head, *text.place(key), ',"', text.hexadecimal(row_id), '"]'])
+
+    def row_cursor(self) -> Any:
+        """The cursor of a row of the page."""
+        return self.cursor(self.order.key(self.row.source), self.row.source.id)
+
+    def end_cursor(self, *, first: bool) -> Any:
+        """The cursor of the first row of the list, or of the last; null where there is none."""
+        number = self._number
+        key = self._column("key", self.order.key(self.row.source))
+        row_id = self._column("id", self.row.source.id)
+
+        def at_end(value: Any) -> Any:
+            by = number.asc() if first != self.window.backward else number.desc()
+            found = self._kept(func.array_agg(aggregate_order_by(value, by), type_=ARRAY(value.type)))
+            return type_coerce(Grouping(found), ARRAY(value.type))[literal_column("1")]
+
+        cursor = joined(['"', self.cursor(at_end(key), at_end(row_id)), '"'])
+        return case((func.count(number) > literal_column("0"), cursor), else_=constant("null"))
+
+    def select(self, conditions: Sequence[Any]) -> Any:
+        """The subquery."""
+        limit = self.window.limit + self.asks_for_more
+        rows = select(*self.columns.values()).where(*conditions)
+        rows = rows.order_by(*lists.sort(self.row.source, self.order, self.window)).limit(literal_column(str(limit)))
+        return rows.correlate_except(self.row.source).subquery(self.name)
+
+
+class Writer:
+    """Writes the statement of one operation, for arguments of one shape."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        variables: VariableValues,
+        given: Callable[[GraphQLField, FieldNode], Given],
+        scope: Scope,
+    ) -> None:
+        self.schema = schema
+        self.operation = operation
+        self.fragments = {name: FragmentDetails(fragment) for name, fragment in fragments.items()}
+        self.variables = variables
+        self.given = given
+        self.scope = scope
+        self.holes: list[holes.Hole] = []
+        self.pages = 0
+
+    def statement(self) -> Any:
+        """The whole statement: one row with one value, the JSON text of `data`, in UTF-8."""
+        query = self.schema.query_type
+        assert query is not None  # noqa: S101  the schema has one
+        collected = collect_fields(self.schema, self.fragments, self.variables, query, self.operation)
+        parts = self._members(query, collected.grouped_field_set, None)
+        return select(func.convert_to(joined(parts), constant("UTF8")))
+
+    def _object(self, type_: Any, details: Sequence[FieldDetails], row: Row | None) -> Parts:
+        return self._members(type_, self._selected(type_, details), row)
+
+    def _selected(self, type_: Any, details: Sequence[FieldDetails]) -> Mapping[str, list[FieldDetails]]:
+        collected = collect_subfields(self.schema, self.fragments, self.variables, self.operation, type_, list(details))
+        return collected.grouped_field_set
+
+    def _members(self, type_: Any, grouped: Mapping[str, list[FieldDetails]], row: Row | None) -> Parts:
+        parts: Parts = ["{"]
+        for key, details in grouped.items():
+            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
+            parts += self._field(type_, details, row)
+        return [*parts, "}"]
+
+    def _field(self, type_: GraphQLObjectType, details: Sequence[FieldDetails], row: Row | None) -> Parts:
+        node = details[0].node
+        if node.name.value == "__typename":
+            return [f'"{type_.name}"']
+        field = type_.fields.get(node.name.value)
+        if field is None:
+            raise CanNotCompileError(node.name.value)  # introspection
+        definition: StrawberryField = field.extensions["strawberry-definition"]
+        declaration = definition.metadata.get(DECLARATION)
+        if declaration is None:
+            if definition.base_resolver is not None or row is None:
+                message = f"{type_.name}.{node.name.value}"
+                raise CanNotCompileError(message)
+            declaration = Column(definition.python_name)
+        return self._declared(declaration, field, details, row)
+
+    def _declared(self, declaration: Any, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
+        match declaration:
+            case Id():
+                return ['"', fields.external_id(row.source), '"']
+            case Column(name):
+                return self._column(name, field, details, row)
+            case Edge():
+                return self._edge(declaration, field, details, row)
+            case Related():
+                return self._related(declaration, field, details, row)
+            case Rows():
+                return self._rows(declaration, field, details, row)
+            case Expression(sql):
+                value = sql(row.source, self.scope, self.given(field, details[0].node).read)
+                return text.scalar(value, nullable=not is_non_null_type(field.type))
+            case Subject():
+                return self._subject(field, details, row)
+            case Source():
+                return self._page(declaration, lambda _: (), field, details)
+            case Nested(source, under):
+                return self._page(source, lambda target: (under(target, row.source.id),), field, details)
+            case ById():
+                kind, value = self.given(field, details[0].node).read
+                return [or_null(self._node(kind, value, details))]
+            case ByIds():
+                return self._nodes(field, details)
+            case judged.Judged():
+                return self._judged(declaration, field, details, row)
+            case Told(facts, tell):
+                hole = holes.Told(tell, self._speaker(field.type, details), self.given(field, details[0].node).read)
+                return self._hole(hole, facts(None if row is None else row.source, self.scope))
+            case _:
+                raise CanNotCompileError(repr(declaration))
+
+    # Values of the row
+
+    def _column(self, name: str, field: GraphQLField, details: Sequence[FieldDetails], row: Row) -> Parts:
+        value = row.column(name)
+        item_type = get_named_type(field.type)
+        if isinstance(value.type, JSONB) and isinstance(item_type, GraphQLObjectType):
+            return self._elements(value, item_type, details)
+        nullable = row.nullable(name)
+        if nullable and is_non_null_type(field.type):
+            message = f"{name} may be NULL"
+            raise CanNotCompileError(message)
+        return text.scalar(value, nullable=nullable)
+
+    def _elements(self, value: Any, item_type: GraphQLObjectType, details: Sequence[FieldDetails]) -> Parts:
+        """A list of JSON objects, whose keys are the names of the fields."""
+        items: Any = (
+            func.jsonb_array_elements(value)
+            .table_valued(sql_column("value", JSONB), with_ordinality="number", joins_implicitly=True)
+            .render_derived()
+        )
+        parts: Parts = ["{"]
+        for key, nodes in self._selected(item_type, details).items():
+            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
+            name = nodes[0].node.name.value
+            if name == "__typename":
+                parts.append(f'"{item_type.name}"')
+                continue
+            element = items.c.value[name]
+            if get_named_type(item_type.fields[name].type).name == "DateTime":
+                parts += text.scalar(cast(element.astext, DateTime(timezone=True)), nullable=True)
+            else:
+                parts.append(or_null(cast(element, Text)))
+        listed = select(func.string_agg(joined([*parts, "}"]), aggregate_order_by(COMMA, items.c.number)))
+        return ["[", func.coalesce(listed.select_from(items).correlate_except(items).scalar_subquery(), ""), "]"]
+
+    # Rows of other tables
+
+    def _edge(self, declaration: Edge, field: GraphQLField, details: Sequence[FieldDetails], row: Row) -> Parts:
+        target: Any = aliased(declaration.table)
+        conditions = [target.id == row.column(declaration.column)]
+        if not declaration.open_to_all:
+            conditions.append(access.reachable(target, self.scope.viewer))
+        found = self._one(target, conditions, self._object(get_named_type(field.type), details, Row(target)))
+        return [found] if is_non_null_type(field.type) else [or_null(found)]
+
+    def _one(self, target: Any, conditions: Sequence[Any], parts: Parts, *order: Any) -> Any:
+        found = select(joined(parts)).where(*conditions).correlate_except(target)
+        if order:
+            found = found.order_by(*order).limit(literal_column("1"))
+        return found.scalar_subquery()
+
+    def _related(
+        self, declaration: Related, field: GraphQLField, details: Sequence[FieldDetails], row: Row | None
+    ) -> Parts:
+        target: Any = aliased(declaration.table)
+        conditions = declaration.on(None if row is None else row.source, target, self.scope)
+        order = declaration.order(target)
+        target_row = Row(target, declaration.listed)
+        if declaration.column is not None:
+            parts = text.scalar(target_row.column(declaration.column), nullable=False)
+        else:
+            parts = self._object(get_named_type(field.type), details, target_row)
+        if not _is_list(field):
+            found = self._one(target, conditions, parts, *order)
+            return [found] if is_non_null_type(field.type) else [or_null(found)]
+        listed = select(func.string_agg(joined(parts), aggregate_order_by(COMMA, *order)))
+        found = listed.where(*conditions).correlate_except(target).scalar_subquery()
+        return self._list(found, row, framed=declaration.framed)
+
+    def _rows(self, declaration: Rows, field: GraphQLField, details: Sequence[FieldDetails], row: Row | None) -> Parts:
+        given = self.given(field, details[0].node).read
+        rows = declaration.select(None if row is None else row.source, self.scope, given).subquery()
+        parts = self._object(get_named_type(field.type), details, Row(rows))
+        found = select(func.string_agg(joined(parts), COMMA)).select_from(rows).correlate_except(rows)
+        return self._list(found.scalar_subquery(), row, framed=declaration.framed)
+
+    def _list(self, found: Any, row: Row | None, *, framed: bool) -> Parts:
+        if framed and row is not None and not row.listed:
+            found = case((access.role(row.source, self.scope.viewer).is_not(None), found))
+        # `concat` takes NULL, an empty list, for nothing.
+        return ["[", found, "]"]
+
+    def _subject(self, field: GraphQLField, details: Sequence[FieldDetails], row: Row) -> Parts:
+        types = {each.name: each for each in self.schema.get_possible_types(get_named_type(field.type))}  # type: ignore[arg-type]
+        user: Any = aliased(tables.UserRow)
+        of_user = self._one(user, [user.id == row.column("user_id")], self._object(types["User"], details, Row(user)))
+        group = row.column("group_name")
+        of_group = self._constants(types["Group"], details, {"name": func.to_json(group)})
+        everyone = self._constants(types["Everyone"], details, {"label": constant(f'"{EVERYONE}"')})
+        return [
+            case(
+                (row.column("user_id").is_not(None), of_user),
+                (group.is_not(None), joined(of_group)),
+                else_=joined(everyone),
+            )
+        ]
+
+    def _constants(self, type_: Any, details: Sequence[FieldDetails], values: Mapping[str, Any]) -> Parts:
+        parts: Parts = ["{"]
+        for key, nodes in self._selected(type_, details).items():
+            name = nodes[0].node.name.value
+            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
+            parts.append(f'"{type_.name}"' if name == "__typename" else values[name])
+        return [*parts, "}"]
+
+    # Nodes by their ids
+
+    def _node(self, kind: ids.Kind, value: Any, details: Sequence[FieldDetails]) -> Any:
+        """A node by its id; NULL where it is absent or the viewer may not see it."""
+        table = KINDS.get(kind)
+        if table is None:
+            return literal_column("NULL", Text())
+        target: Any = aliased(table)
+        viewer = self.scope.viewer
+        conditions = [target.id == value]
+        match kind:
+            case ids.Kind.API_TOKEN:
+                conditions.append(target.user_id == viewer.user_id)
+            case ids.Kind.REPLACEMENT:
+                workload: Any = aliased(tables.WorkloadRow)
+                seen = select(true()).where(workload.id == target.workload_id, access.reachable(workload, viewer))
+                conditions.append(seen.correlate_except(workload).exists())
+            case ids.Kind.CONTAINER:
+                artifact: Any = aliased(tables.ArtifactRow)
+                role = select(access.role(artifact, viewer)).where(artifact.id == target.artifact_id)
+                conditions.append(role.correlate_except(artifact).scalar_subquery().is_not(None))
+            case ids.Kind.USER:
+                pass
+            case _:
+                conditions.append(access.reachable(target, viewer))
+        return self._one(target, conditions, self._object(self._type_of(table), details, Row(target)))
+
+    def _type_of(self, table: Any) -> Any:
+        """The type of the graph that speaks a table."""
+        return self.schema.type_map[NODE_TYPES[table].__strawberry_definition__.name]
+
+    def _nodes(self, field: GraphQLField, details: Sequence[FieldDetails]) -> Parts:
+        kinds, names, values = self.given(field, details[0].node).read
+        asked: Any = (
+            func.unnest(values, names)
+            .table_valued(sql_column("id"), sql_column("kind", Text), with_ordinality="number", joins_implicitly=True)
+            .render_derived(name="asked")
+        )
+        choices = [(asked.c.kind == kind.value, self._node(kind, asked.c.id, details)) for kind in kinds]
+        found = or_null(case(*choices)) if choices else constant("null")
+        listed = select(func.string_agg(found, aggregate_order_by(COMMA, asked.c.number))).select_from(asked)
+        return ["[", listed.correlate_except(asked).scalar_subquery(), "]"]
+
+    # Pages
+
+    def _page(
+        self,
+        source: Source,
+        under: Callable[[Any], tuple[Any, ...]],
+        field: GraphQLField,
+        details: Sequence[FieldDetails],
+    ) -> Parts:
+        """A connection: an inner select reads the rows of the page, one more where it matters, and an outer one lists them.
+
+        The inner one numbers the rows from the end that the page counts from, where that is needed.
+        """
+        paging: Paging = self.given(field, details[0].node).read
+        order, window = paging.order, paging.window
+        target: Any = aliased(source.table)
+        viewer = self.scope.viewer
+
+        def conditions(row: Any) -> list[Any]:
+            seen = (access.visible(row, viewer),) if source.shared else ()
+            return [*under(row), *seen, *source.narrow(row, paging.wanted, viewer)]
+
+        type_: Any = get_named_type(field.type)
+        asked = self._selected(type_, details)
+        self.pages += 1
+        more = self._asks_for_more(type_, asked, window)
+        page = Page(f"page_{self.pages}", source, order, window, Row(target, listed=True), more)
+        parts: Parts = ["{"]
+        for key, nodes in asked.items():
+            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
+            match nodes[0].node.name.value:
+                case "__typename":
+                    parts.append(f'"{type_.name}"')
+                case "totalCount":
+                    counted: Any = aliased(source.table)
+                    count = select(func.count()).select_from(counted).where(*conditions(counted))
+                    parts.append(count.correlate_except(counted).scalar_subquery())
+                case "nodes":
+                    item_type = get_named_type(type_.fields["nodes"].type)
+                    parts += page.listed(self._object(item_type, nodes, page.row))
+                case "edges":
+                    parts += page.listed(self._page_edge(page, get_named_type(type_.fields["edges"].type), nodes))
+                case _:
+                    parts += self._page_info(page, get_named_type(type_.fields["pageInfo"].type), nodes)
+        parts.append("}")
+        if not page.columns:
+            return parts
+        inner = page.select([*conditions(target), *lists.within(target, order, window)])
+        return [select(joined(parts)).select_from(inner).correlate_except(inner).scalar_subquery()]
+
+    def _asks_for_more(self, type_: Any, asked: Mapping[str, Sequence[FieldDetails]], window: lists.Window) -> bool:
+        """Whether it matters that there is a row behind the page."""
+        infos = [each for nodes in asked.values() if nodes[0].node.name.value == "pageInfo" for each in nodes]
+        if not infos:
+            return False
+        wanted = "hasPreviousPage" if window.backward else "hasNextPage"
+        info_type = get_named_type(type_.fields["pageInfo"].type)
+        return any(nodes[0].node.name.value == wanted for nodes in self._selected(info_type, infos).values())
+
+    def _page_edge(self, page: Page, type_: Any, details: Sequence[FieldDetails]) -> Parts:
+        parts: Parts = ["{"]
+        for key, nodes in self._selected(type_, details).items():
+            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
+            match nodes[0].node.name.value:
+                case "__typename":
+                    parts.append(f'"{type_.name}"')
+                case "cursor":
+                    parts += ['"', page.row_cursor(), '"']
+                case _:
+                    parts += self._object(get_named_type(type_.fields["node"].type), nodes, page.row)
+        return [*parts, "}"]
+
+    def _page_info(self, page: Page, type_: Any, details: Sequence[FieldDetails]) -> Parts:
+        parts: Parts = ["{"]
+        for key, nodes in self._selected(type_, details).items():
+            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
+            match nodes[0].node.name.value:
+                case "__typename":
+                    parts.append(f'"{type_.name}"')
+                case "hasNextPage":
+                    parts.append(page.more() if not page.window.backward else _boolean(page.window.before is not None))
+                case "hasPreviousPage":
+                    parts.append(page.more() if page.window.backward else _boolean(page.window.after is not None))
+                case "startCursor":
+                    parts.append(page.end_cursor(first=True))
+                case _:
+                    parts.append(page.end_cursor(first=False))
+        return [*parts, "}"]
+
+    # What Python tells
+
+    def _judged(
+        self, declaration: judged.Judged, field: GraphQLField, details: Sequence[FieldDetails], row: Row
+    ) -> Parts:
+        type_: Any = get_named_type(field.type)
+        blockers: list[FieldDetails] = []
+        for nodes in self._selected(type_, details).values():
+            blockers += nodes if nodes[0].node.name.value == "blockers" else []
+        blocker_type: Any = get_named_type(type_.fields["blockers"].type)
+        asked = self._selected(blocker_type, blockers) if blockers else {}
+        named = {key: nodes for key, nodes in asked.items() if nodes[0].node.name.value == "nodes"}
+        facts: list[Any] = []
+        for name, value in declaration.told(row.source, self.scope).items():
+            facts += [constant(name), value]
+        for name, blockings in declaration.things.items():
+            things = [self._blocking(each, row, list(named.values())) for each in blockings]
+            facts += [constant(name), func.json_build_array(*things)]
+        speak = self._speaker(field.type, details)
+        return self._hole(holes.Judged(declaration, speak, tuple(named)), func.json_build_object(*facts))
+
+    def _blocking(self, blocking: judged.Blocking, row: Row, selections: Sequence[Sequence[FieldDetails]]) -> Any:
+        """Things that may block, as `holes.Judged` reads them: ids of the newest, what of them is asked for, how many more."""
+        table = judged.TABLES[blocking.kind]
+        target: Any = aliased(table)
+        seen = access.visible(target, self.scope.viewer)
+        counted = select(func.count()).select_from(target).where(*blocking.on(row.source, target), ~seen)
+        hidden = constant("0") if self.scope.viewer.admin else counted.correlate_except(target).scalar_subquery()
+        newest: Any = aliased(table)
+        texts = [joined(self._object(self._type_of(table), each, Row(newest))) for each in selections]
+        found = (
+            select(func.json_build_array(newest.id, *texts).label("thing"), newest.id.label("id"))
+            .where(*blocking.on(row.source, newest), access.visible(newest, self.scope.viewer))
+            .order_by(newest.id.desc())
+            .limit(literal_column(str(lifecycle.NAMED_THINGS_MAXIMUM)))
+            .correlate_except(newest)
+            .subquery()
+        )
+        listed = select(func.json_agg(aggregate_order_by(found.c.thing, found.c.id.desc()))).select_from(found)
+        things = func.coalesce(listed.correlate_except(found).scalar_subquery(), literal_column("'[]'::json"))
+        return func.json_build_array(things, cast(hidden, Text))
+
+    def _hole(self, hole: holes.Hole, facts: Any) -> Parts:
+        self.holes.append(hole)
+        return [f"{holes.BEGIN}{len(self.holes) - 1}{holes.FACTS}", or_null(cast(facts, Text)), holes.END]
+
+    def _speaker(self, type_: Any, details: Sequence[FieldDetails]) -> holes.Speak:
+        """What writes a value of this type that Python told, as the selection asks for it."""
+        if is_non_null_type(type_):
+            return self._speaker(type_.of_type, details)
+        if is_list_type(type_):
+            return holes.listed(self._speaker(type_.of_type, details))
+        if not isinstance(type_, GraphQLObjectType):
+            return holes.leaf
+        members: list[tuple[str, str, holes.Speak]] = []
+        for key, nodes in self._selected(type_, details).items():
+            name = nodes[0].node.name.value
+            if name == "__typename":
+                members.append((key, "", holes.constant(type_.name)))
+            elif isinstance(get_named_type(type_.fields[name].type), GraphQLInterfaceType):
+                members.append((key, "things", holes.nodes(key)))
+            else:
+                definition: StrawberryField = type_.fields[name].extensions["strawberry-definition"]
+                members.append((key, definition.python_name, self._speaker(type_.fields[name].type, nodes)))
+        return holes.members(members)
+
+
+def _is_list(field: GraphQLField) -> bool:
+    type_ = field.type.of_type if is_non_null_type(field.type) else field.type
+    return is_list_type(type_)
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
