@@ -39,7 +39,9 @@ async def restore(slipway: harness.Slipway, dumped: str) -> None:
             await connection.execute(delete(tables.metadata.tables[name]))
             if stored[name]:
                 rows = f"jsonb_populate_recordset(CAST(NULL AS {name}), CAST(:rows AS jsonb))"
-                insert = text(f"INSERT INTO {name} SELECT * FROM {rows}")  # noqa: S608 - our own names
+                stored_columns = (each for each in tables.metadata.tables[name].columns if each.computed is None)
+                columns = ", ".join(f'"{each.name}"' for each in stored_columns)
+                insert = text(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {rows}")  # noqa: S608 - our own names
                 await connection.execute(insert, {"rows": json.dumps(stored[name])})
 
 

@@ -62,6 +62,7 @@ def test_the_defaults(bare_environment: Path) -> None:
         "kubernetes_gateway": None,
         "replicas_max": 100,
         "configured_public_url": None,
+        "compiler": True,
         "log_format": "console",
     }
 
@@ -88,6 +89,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "SLIPWAY_KUBERNETES_GATEWAY": "infrastructure/public.example",
         "SLIPWAY_REPLICAS_MAX": "5",
         "SLIPWAY_PUBLIC_URL": "https://slipway.example/",
+        "SLIPWAY_COMPILER": "off",
         "SLIPWAY_LOG_FORMAT": "json",
     }
     for name, value in environment.items():
@@ -114,6 +116,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "kubernetes_gateway": "infrastructure/public.example",
         "replicas_max": 5,
         "configured_public_url": "https://slipway.example",
+        "compiler": False,
         "log_format": "json",
     }
 
@@ -159,6 +162,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("SLIPWAY_LAUNCH_DEADLINE", "P", "an ISO 8601 duration from PT1S to PT24H, such as PT10M"),
         ("SLIPWAY_REPLICAS_MAX", "0", "a number from 1 to 100"),
         ("SLIPWAY_REPLICAS_MAX", "101", "a number from 1 to 100"),
+        ("SLIPWAY_COMPILER", "fast", "on or off"),
         ("SLIPWAY_LOG_FORMAT", "xml", "console or json"),
         *(
             (

@@ -17,8 +17,7 @@ from app import images
 from app.actions import artifacts, context as acting, pinning, workloads
 from app.actions.context import Context
 from app.db import access, reads, replacements, tables, writes
-from app.db.replacements import Override
-from app.domain import errors, ids, lifecycle, specification, validation
+from app.domain import environment, errors, ids, lifecycle, specification, validation
 from app.domain.enums import (
     EnvironmentVariableType,
     EventKind,
@@ -28,6 +27,7 @@ from app.domain.enums import (
     WorkloadPurpose,
     WorkloadStatus,
 )
+from app.domain.environment import Override
 from app.domain.specification import EnvironmentVariable, Specification
 
 # A runtime may have something of it. What is SUBMITTED no runtime has touched yet.
@@ -203,7 +203,7 @@ async def _roll(context: Context, session: AsyncSession, workload: tables.Worklo
         specification=specification.to_json(target.specification),
         replicas=target.replicas,
         resources=target.resources,
-        environment=replacements.overrides_to_json(target.overrides),
+        environment=environment.overrides_to_json(target.overrides),
     )
     session.add(replacement)
     await session.flush()

@@ -13,7 +13,6 @@ from app import images
 from app.actions import artifacts, context as acting, credentials, pinning
 from app.actions.context import Context
 from app.db import access, reads, replacements, tables, writes
-from app.db.replacements import Override
 from app.domain import enums, errors, ids, lifecycle, specification, validation
 from app.domain.enums import (
     ArtifactAction,
@@ -25,6 +24,7 @@ from app.domain.enums import (
     WorkloadPurpose,
     WorkloadStatus,
 )
+from app.domain.environment import Override
 from app.domain.specification import EnvironmentVariable, Specification
 
 

@@ -16,7 +16,7 @@ from app.api import values
 from app.api.context import Context, Info, Surroundings
 from app.api.enums import ManifestFormat
 from app.api.fields import Scope
-from app.db import replacements, tables
+from app.db import tables
 from app.domain import environment, manifests, references, specification, wanted
 from app.domain.environment import EffectiveVariable
 from app.domain.manifests import SECRET_PLACEHOLDER, Owner
@@ -65,7 +65,7 @@ def facts_of_variables(row: Any, _: Scope) -> Any:
 def variables_of_facts(facts: Any, _: Context, __: Any) -> list[values.EffectiveVariable]:
     """What the containers of a workload get, going by `facts_of_variables`."""
     spec, overrides, workload_id, artifact_id, version = facts
-    given = replacements.overrides_from_json(overrides or ())
+    given = environment.overrides_from_json(overrides or ())
     platform = environment.platform(UUID(workload_id), UUID(artifact_id), version)
     return spoken_variables(environment.effective(specification.from_json(spec), given, platform))
 

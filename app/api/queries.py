@@ -95,8 +95,8 @@ class Query:
         return found
 
     @strawberry.field(
-        description=f"Things by their ids, at most {inputs.IDS_MAXIMUM}; the order is kept, and null stands for what is "
-        "absent or the viewer may not see.",
+        description=f"Things by their ids, at most {inputs.IDS_MAXIMUM}; the order is kept, and null stands for what "
+        "is absent or the viewer may not see.",
         metadata=says(ByIds()),
     )
     async def nodes(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import strawberry
-from graphql import GraphQLError, OperationDefinitionNode
+from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 from strawberry.extensions import AddValidationRules, MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 
@@ -58,6 +58,11 @@ class OneOperation(SchemaExtension):
 
 class Schema(strawberry.Schema):
     """Unexpected errors are logged by the wire, once, without the variables: those can hold secrets."""
+
+    @property
+    def graphql(self) -> GraphQLSchema:
+        """The schema as graphql-core knows it."""
+        return self._schema
 
     def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
         """See the class."""

@@ -1,5 +1,6 @@
-"""The way to PostgreSQL: reads of one statement each, transactions with the only commit, and statements that answer with
-text, which go past SQLAlchemy on connections of their own.
+"""The way to PostgreSQL: reads of one statement each, transactions with the only commit, and answers that are text.
+
+Statements that answer with text go past SQLAlchemy, on connections of their own.
 """
 
 import asyncio
@@ -101,7 +102,7 @@ class Database:
         await self.engine.dispose()
 
 
-class _Stateless(asyncpg.Connection):
+class _Stateless(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """A connection on which nothing is ever set, so that nothing has to be reset: a round trip less."""
 
     def get_reset_query(self) -> str:

@@ -14,47 +14,13 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.db import tables, writes
-from app.domain import enums, ids, specification
+from app.domain import environment, ids, specification
 from app.domain.enums import EventKind, ReplacementStatus
+from app.domain.environment import Override
 from app.domain.specification import EnvironmentVariable, Specification
-
-Override = tuple[str, EnvironmentVariable]
-"""A variable that a workload gives a container, by the container's name."""
 
 Pointer = tuple[UUID, str]
 """A credential, and the key of it."""
-
-
-def overrides_to_json(overrides: Iterable[Override]) -> list[dict[str, Any]]:
-    """Overrides as plain JSON values. `overrides_from_json` reads them back."""
-    return [
-        {
-            "container": container,
-            "name": variable.name,
-            "type": variable.type.value,
-            "value": variable.value,
-            "credentialId": None if variable.credential_id is None else str(variable.credential_id),
-            "field": variable.field,
-        }
-        for container, variable in overrides
-    ]
-
-
-def overrides_from_json(stored: Iterable[dict[str, Any]]) -> list[Override]:
-    """Read what `overrides_to_json` wrote."""
-    return [
-        (
-            each["container"],
-            EnvironmentVariable(
-                name=each["name"],
-                type=enums.EnvironmentVariableType(each["type"]),
-                value=each["value"],
-                credential_id=None if each["credentialId"] is None else UUID(each["credentialId"]),
-                field=each["field"],
-            ),
-        )
-        for each in stored
-    ]
 
 
 async def overrides(session: AsyncSession, workload_id: UUID) -> list[Override]:
@@ -146,7 +112,7 @@ async def finish(
     stored.message = message
     stored.finished_at = now
     if status is ReplacementStatus.COMPLETED:
-        given = overrides_from_json(replacement.environment)
+        given = environment.overrides_from_json(replacement.environment)
         spec = specification.from_json(replacement.specification)
         await set_overrides(session, workload.id, given)
     else:

@@ -5,11 +5,15 @@ Of several values of one name the platform's wins over the workload's, and the w
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from app.domain import enums, ids
 from app.domain.specification import Container, EnvironmentVariable, Specification
+
+Override = tuple[str, EnvironmentVariable]
+"""A variable that a workload gives a container, by the container's name."""
 
 PORT_VARIABLE = "PORT"
 
@@ -46,9 +50,41 @@ def platform(workload_id: UUID | None, artifact_id: UUID, artifact_version: int 
     }
 
 
+def overrides_to_json(overrides: Iterable[Override]) -> list[dict[str, Any]]:
+    """Overrides as plain JSON values. `overrides_from_json` reads them back."""
+    return [
+        {
+            "container": container,
+            "name": variable.name,
+            "type": variable.type.value,
+            "value": variable.value,
+            "credentialId": None if variable.credential_id is None else str(variable.credential_id),
+            "field": variable.field,
+        }
+        for container, variable in overrides
+    ]
+
+
+def overrides_from_json(stored: Iterable[dict[str, Any]]) -> list[Override]:
+    """Read what `overrides_to_json` wrote."""
+    return [
+        (
+            each["container"],
+            EnvironmentVariable(
+                name=each["name"],
+                type=enums.EnvironmentVariableType(each["type"]),
+                value=each["value"],
+                credential_id=None if each["credentialId"] is None else UUID(each["credentialId"]),
+                field=each["field"],
+            ),
+        )
+        for each in stored
+    ]
+
+
 def effective(
     specification: Specification,
-    overrides: Sequence[tuple[str, EnvironmentVariable]],
+    overrides: Sequence[Override],
     platform_values: Mapping[str, str],
 ) -> list[EffectiveVariable]:
     """The variables of every container: containers in order, in each the platform's first, then by name.

@@ -255,7 +255,7 @@ class Cycle:
         row, rolled_out = claimed.row, claimed.replacement
         if rolled_out is not None and number == rolled_out.launch and claimed.successor is not None:
             spec, replicas = claimed.successor.specification, rolled_out.replicas
-            given = replacements.overrides_from_json(rolled_out.environment)
+            given = environment.overrides_from_json(rolled_out.environment)
             details = _Details(number, spec, rolled_out.to_artifact_id, rolled_out.resources, given)
         elif number == row.launch:
             spec, replicas = claimed.current, row.replicas
@@ -345,7 +345,7 @@ class _Details:
     specification: specification.Specification
     artifact_id: UUID
     resources: Sequence[Mapping[str, Any]]
-    overrides: Sequence[replacements.Override] | None
+    overrides: Sequence[environment.Override] | None
 
 
 def _workload(claimed: Claimed) -> planning.Workload:

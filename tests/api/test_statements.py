@@ -160,7 +160,7 @@ async def world(postgresql_dsn: str, template_database: str) -> AsyncIterator[Wo
     """Built once for all: nothing here changes it."""
     name = "statements"
     await conftest.execute(postgresql_dsn, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY FILE_COPY")
-    async with harness.serving(conftest.database_dsn(postgresql_dsn, name)) as slipway:
+    async with harness.serving(conftest.database_dsn(postgresql_dsn, name), compiler=False) as slipway:
         ada = await slipway.user("ada")
         await fill(slipway, ada)
         yield World(slipway, ada)

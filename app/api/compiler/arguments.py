@@ -1,12 +1,12 @@
 """The arguments of the fields of an operation, as parameters of a statement that is prepared for all their values.
 
-Each field of the document that has arguments is a *site*. What a site's arguments come to has two parts: a *shape*, which
-chooses how the statement is written (whether a filter is there at all, which order, how many rows), and values, which are
-its parameters. They are read by the same functions that resolvers use, so what is wrong is found by the same rules.
+Each field of the document that has arguments is a *site*. What a site's arguments come to has two parts: a *shape*,
+which chooses how the statement is written (whether a filter is there at all, which order, how many rows), and values,
+which are its parameters. They are read by the same functions that resolvers use, so the same is wrong with them.
 """
 
 import dataclasses
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from graphql import FieldNode, GraphQLField
@@ -182,7 +182,7 @@ def _as_it_is(_: str, value: Any, __: _Writer, shape: list[Hashable]) -> Any:
     return value
 
 
-_VALUES = {
+_VALUES: Mapping[str, Callable[[str, Any, _Writer, list[Hashable]], Any]] = {
     "search": _search,
     "created_by": _uuids,
     "tags": _tags,

@@ -1,7 +1,7 @@
 """Takes a request, finds or makes the plan for its document, and runs its statement.
 
-Nothing that a document, its variables or its arguments have wrong is reported here: whatever is not in order goes to the
-executor, which says so.
+Nothing that a document, its variables or its arguments have wrong is reported here: whatever is not in order goes to
+the executor, which says so.
 """
 
 import dataclasses
@@ -123,7 +123,7 @@ class Compiler:
         if operation is None:
             return None
         variables = get_variable_values(
-            self._schema._schema, operation.definition.variable_definitions or (), request_data.variables or {}
+            self._schema.graphql, operation.definition.variable_definitions or (), request_data.variables or {}
         )
         if isinstance(variables, list):
             return None
@@ -161,7 +161,7 @@ class Compiler:
 
     def _read(self, query: str, name: str | None) -> Operation | None:
         """The operation, if it can be run by a statement."""
-        schema = self._schema._schema
+        schema = self._schema.graphql
         try:
             document = parse(query, max_tokens=limits.TOKENS_MAXIMUM)
         except (GraphQLError, RecursionError):
@@ -208,10 +208,13 @@ class Compiler:
             now=bindparam(f"{PREFIX}now", type_=DateTime(timezone=True)),
             public_url=bindparam(f"{PREFIX}public_url", type_=Text()),
         )
-        writer = Writer(self._schema._schema, operation.definition, operation.fragments, variables, read, scope)
+        writer = Writer(self._schema.graphql, operation.definition, operation.fragments, variables, read, scope)
         try:
             sql, parameters = written(writer.statement())
         except CanNotCompileError:
+            return None
+        except Exception:  # noqa: BLE001  whatever it is, there is another way to answer
+            _log.exception("operation_not_compiled")
             return None
         if len(sql) > STATEMENT_MAXIMUM_LENGTH:
             return None
@@ -223,7 +226,7 @@ def _operation(
 ) -> Operation:
     """Find the sites, and the variables that steer."""
     finder = _Finder()
-    type_info = TypeInfo(schema._schema)
+    type_info = TypeInfo(schema.graphql)
     finder.type_info = type_info
     visitor = TypeInfoVisitor(type_info, finder)
     visit(definition, visitor)

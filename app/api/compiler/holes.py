@@ -1,7 +1,7 @@
 """What only Python can tell of a row, in an answer that SQL writes.
 
-SQL leaves a hole, with the facts in it as JSON, between characters that no JSON text holds; Python fills it. So the rules
-stay in one place, and the operation is one statement.
+SQL leaves a hole, with the facts in it as JSON, between characters that no JSON text holds; Python fills it. So the
+rules stay in one place, and the operation is one statement.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class Told:
     speak: Speak
     given: Mapping[str, Any]
 
-    def __call__(self, facts: Any, context: Context, _: Callable[[bytes], bytes]) -> Any:
+    def __call__(self, facts: Any, context: Context, fill: Callable[[bytes], bytes]) -> Any:  # noqa: ARG002
         """See `Hole`."""
         return self.speak(self.tell(facts, context, self.given), {})
 

@@ -4,7 +4,6 @@ Every table that is read has an alias of its own, so that a rule can name the sa
 every select names only its own alias in FROM (`correlate_except`), however deep it stands.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,27 +22,24 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
 from sqlalchemy import (
-    ARRAY,
     DateTime,
     Text,
     case,
     cast,
     column as sql_column,
     func,
-    inspect,
     literal_column,
     select,
     true,
-    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.orm import aliased
-from sqlalchemy.sql.elements import Grouping
 from strawberry.types.field import StrawberryField
 
 from app.api import fields, judged
 from app.api.compiler import holes, text
 from app.api.compiler.arguments import CanNotCompileError, Given, Paging
+from app.api.compiler.pages import COMMA, Page, Row
 from app.api.compiler.text import Parts, constant, joined, or_null
 from app.api.connections import Nested, Source
 from app.api.fields import (
@@ -75,100 +71,6 @@ KINDS: Mapping[ids.Kind, Any] = {
     ids.Kind.REPLACEMENT: tables.ReplacementRow,
     ids.Kind.CONTAINER: tables.ContainerRow,
 }
-COMMA = constant(",")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """A row in the statement: an alias of a table, or a subquery. `listed`: the viewer has a role on it."""
-
-    source: Any
-    listed: bool = False
-
-    def column(self, name: str) -> Any:
-        """A column of it."""
-        return self.source.c[name] if hasattr(self.source, "c") else getattr(self.source, name)
-
-    def nullable(self, name: str) -> bool:
-        """Whether the database lets the column be NULL."""
-        if hasattr(self.source, "c"):
-            return False
-        return bool(inspect(self.source).mapper.local_table.c[name].nullable)
-
-
-class Page:
-    """The rows of a page, as a subquery that an outer select lists.
-
-    `more`: one row more is read, to tell whether there is one. Rows are numbered from the end that the page counts from.
-    """
-
-    def __init__(
-        self, name: str, source: Source, order: lists.Order, window: lists.Window, row: Row, more: bool
-    ) -> None:
-        self.name = name
-        self.source = source
-        self.order = order
-        self.window = window
-        self.row = row
-        self.asks_for_more = more
-        self.columns: dict[str, Any] = {}
-
-    def _column(self, name: str, value: Any) -> Any:
-        self.columns[name] = value.label(name)
-        return literal_column(f"{self.name}.{name}", value.type)
-
-    @property
-    def _number(self) -> Any:
-        sort = lists.sort(self.row.source, self.order, self.window)
-        return self._column("number", func.row_number().over(order_by=sort))
-
-    @property
-    def _limit(self) -> Any:
-        return literal_column(str(self.window.limit))
-
-    def _kept(self, aggregate: Any) -> Any:
-        return aggregate.filter(self._number <= self._limit) if self.asks_for_more else aggregate
-
-    def listed(self, parts: Parts) -> Parts:
-        """One text of each row, as a list in the list's order."""
-        item = self._column(f"item_{len(self.columns)}", joined(parts))
-        by = aggregate_order_by(COMMA, self._number.desc()) if self.window.backward else COMMA
-        return ["[", self._kept(func.string_agg(item, by)), "]"]
-
-    def more(self) -> Any:
-        """Whether there is a row behind the page."""
-        return cast(func.count(self._number) > self._limit, Text)
-
-    def cursor(self, key: Any, row_id: Any) -> Any:
-        """The cursor of a row, as `connections` writes it."""
-        direction = "DESC" if self.order.descending else "ASC"
-        head = f'["{self.source.name}","{self.order.name}","{direction}",'
-        return text.base64([head, *text.place(key), ',"', text.hexadecimal(row_id), '"]'])
-
-    def row_cursor(self) -> Any:
-        """The cursor of a row of the page."""
-        return self.cursor(self.order.key(self.row.source), self.row.source.id)
-
-    def end_cursor(self, *, first: bool) -> Any:
-        """The cursor of the first row of the list, or of the last; null where there is none."""
-        number = self._number
-        key = self._column("key", self.order.key(self.row.source))
-        row_id = self._column("id", self.row.source.id)
-
-        def at_end(value: Any) -> Any:
-            by = number.asc() if first != self.window.backward else number.desc()
-            found = self._kept(func.array_agg(aggregate_order_by(value, by), type_=ARRAY(value.type)))
-            return type_coerce(Grouping(found), ARRAY(value.type))[literal_column("1")]
-
-        cursor = joined(['"', self.cursor(at_end(key), at_end(row_id)), '"'])
-        return case((func.count(number) > literal_column("0"), cursor), else_=constant("null"))
-
-    def select(self, conditions: Sequence[Any]) -> Any:
-        """The subquery."""
-        limit = self.window.limit + self.asks_for_more
-        rows = select(*self.columns.values()).where(*conditions)
-        rows = rows.order_by(*lists.sort(self.row.source, self.order, self.window)).limit(literal_column(str(limit)))
-        return rows.correlate_except(self.row.source).subquery(self.name)
 
 
 class Writer:
@@ -191,6 +93,21 @@ class Writer:
         self.scope = scope
         self.holes: list[holes.Hole] = []
         self.pages = 0
+        self._write: Mapping[type, Callable[..., Parts]] = {
+            Id: self._id,
+            Column: self._column,
+            Edge: self._edge,
+            Related: self._related,
+            Rows: self._rows,
+            Expression: self._expression,
+            Subject: self._subject,
+            Source: self._list_of_all,
+            Nested: self._list_under,
+            ById: self._by_id,
+            ByIds: self._by_ids,
+            judged.Judged: self._judged,
+            Told: self._told,
+        }
 
     def statement(self) -> Any:
         """The whole statement: one row with one value, the JSON text of `data`, in UTF-8."""
@@ -200,7 +117,7 @@ class Writer:
         parts = self._members(query, collected.grouped_field_set, None)
         return select(func.convert_to(joined(parts), constant("UTF8")))
 
-    def _object(self, type_: Any, details: Sequence[FieldDetails], row: Row | None) -> Parts:
+    def _object(self, type_: Any, details: Sequence[FieldDetails], row: Any) -> Parts:
         return self._members(type_, self._selected(type_, details), row)
 
     def _selected(self, type_: Any, details: Sequence[FieldDetails]) -> Mapping[str, list[FieldDetails]]:
@@ -214,7 +131,7 @@ class Writer:
             parts += self._field(type_, details, row)
         return [*parts, "}"]
 
-    def _field(self, type_: GraphQLObjectType, details: Sequence[FieldDetails], row: Row | None) -> Parts:
+    def _field(self, type_: GraphQLObjectType, details: Sequence[FieldDetails], row: Any) -> Parts:
         node = details[0].node
         if node.name.value == "__typename":
             return [f'"{type_.name}"']
@@ -228,45 +145,29 @@ class Writer:
                 message = f"{type_.name}.{node.name.value}"
                 raise CanNotCompileError(message)
             declaration = Column(definition.python_name)
-        return self._declared(declaration, field, details, row)
+        write = self._write.get(type(declaration))
+        if write is None:
+            raise CanNotCompileError(repr(declaration))
+        return write(declaration, field, details, row)
 
-    def _declared(self, declaration: Any, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
-        match declaration:
-            case Id():
-                return ['"', fields.external_id(row.source), '"']
-            case Column(name):
-                return self._column(name, field, details, row)
-            case Edge():
-                return self._edge(declaration, field, details, row)
-            case Related():
-                return self._related(declaration, field, details, row)
-            case Rows():
-                return self._rows(declaration, field, details, row)
-            case Expression(sql):
-                value = sql(row.source, self.scope, self.given(field, details[0].node).read)
-                return text.scalar(value, nullable=not is_non_null_type(field.type))
-            case Subject():
-                return self._subject(field, details, row)
-            case Source():
-                return self._page(declaration, lambda _: (), field, details)
-            case Nested(source, under):
-                return self._page(source, lambda target: (under(target, row.source.id),), field, details)
-            case ById():
-                kind, value = self.given(field, details[0].node).read
-                return [or_null(self._node(kind, value, details))]
-            case ByIds():
-                return self._nodes(field, details)
-            case judged.Judged():
-                return self._judged(declaration, field, details, row)
-            case Told(facts, tell):
-                hole = holes.Told(tell, self._speaker(field.type, details), self.given(field, details[0].node).read)
-                return self._hole(hole, facts(None if row is None else row.source, self.scope))
-            case _:
-                raise CanNotCompileError(repr(declaration))
+    def _id(self, _: Id, __: GraphQLField, ___: Sequence[FieldDetails], row: Any) -> Parts:
+        return ['"', fields.external_id(row.source), '"']
+
+    def _expression(
+        self, declaration: Expression, field: GraphQLField, details: Sequence[FieldDetails], row: Any
+    ) -> Parts:
+        value = declaration.sql(row.source, self.scope, self.given(field, details[0].node).read)
+        return text.scalar(value, nullable=not is_non_null_type(field.type))
+
+    def _told(self, declaration: Told, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
+        given = self.given(field, details[0].node).read
+        hole = holes.Told(declaration.tell, self._speaker(field.type, details), given)
+        return self._hole(hole, declaration.facts(None if row is None else row.source, self.scope))
 
     # Values of the row
 
-    def _column(self, name: str, field: GraphQLField, details: Sequence[FieldDetails], row: Row) -> Parts:
+    def _column(self, declaration: Column, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
+        name = declaration.name
         value = row.column(name)
         item_type = get_named_type(field.type)
         if isinstance(value.type, JSONB) and isinstance(item_type, GraphQLObjectType):
@@ -301,7 +202,7 @@ class Writer:
 
     # Rows of other tables
 
-    def _edge(self, declaration: Edge, field: GraphQLField, details: Sequence[FieldDetails], row: Row) -> Parts:
+    def _edge(self, declaration: Edge, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         target: Any = aliased(declaration.table)
         conditions = [target.id == row.column(declaration.column)]
         if not declaration.open_to_all:
@@ -315,9 +216,7 @@ class Writer:
             found = found.order_by(*order).limit(literal_column("1"))
         return found.scalar_subquery()
 
-    def _related(
-        self, declaration: Related, field: GraphQLField, details: Sequence[FieldDetails], row: Row | None
-    ) -> Parts:
+    def _related(self, declaration: Related, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         target: Any = aliased(declaration.table)
         conditions = declaration.on(None if row is None else row.source, target, self.scope)
         order = declaration.order(target)
@@ -333,7 +232,7 @@ class Writer:
         found = listed.where(*conditions).correlate_except(target).scalar_subquery()
         return self._list(found, row, framed=declaration.framed)
 
-    def _rows(self, declaration: Rows, field: GraphQLField, details: Sequence[FieldDetails], row: Row | None) -> Parts:
+    def _rows(self, declaration: Rows, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         given = self.given(field, details[0].node).read
         rows = declaration.select(None if row is None else row.source, self.scope, given).subquery()
         parts = self._object(get_named_type(field.type), details, Row(rows))
@@ -346,7 +245,7 @@ class Writer:
         # `concat` takes NULL, an empty list, for nothing.
         return ["[", found, "]"]
 
-    def _subject(self, field: GraphQLField, details: Sequence[FieldDetails], row: Row) -> Parts:
+    def _subject(self, _: Subject, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         types = {each.name: each for each in self.schema.get_possible_types(get_named_type(field.type))}  # type: ignore[arg-type]
         user: Any = aliased(tables.UserRow)
         of_user = self._one(user, [user.id == row.column("user_id")], self._object(types["User"], details, Row(user)))
@@ -400,7 +299,11 @@ class Writer:
         """The type of the graph that speaks a table."""
         return self.schema.type_map[NODE_TYPES[table].__strawberry_definition__.name]
 
-    def _nodes(self, field: GraphQLField, details: Sequence[FieldDetails]) -> Parts:
+    def _by_id(self, _: ById, field: GraphQLField, details: Sequence[FieldDetails], __: Any) -> Parts:
+        kind, value = self.given(field, details[0].node).read
+        return [or_null(self._node(kind, value, details))]
+
+    def _by_ids(self, _: ByIds, field: GraphQLField, details: Sequence[FieldDetails], __: Any) -> Parts:
         kinds, names, values = self.given(field, details[0].node).read
         asked: Any = (
             func.unnest(values, names)
@@ -414,6 +317,12 @@ class Writer:
 
     # Pages
 
+    def _list_of_all(self, source: Source, field: GraphQLField, details: Sequence[FieldDetails], _: Any) -> Parts:
+        return self._page(source, lambda _: (), field, details)
+
+    def _list_under(self, declaration: Nested, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
+        return self._page(declaration.source, lambda each: (declaration.under(each, row.source.id),), field, details)
+
     def _page(
         self,
         source: Source,
@@ -421,10 +330,7 @@ class Writer:
         field: GraphQLField,
         details: Sequence[FieldDetails],
     ) -> Parts:
-        """A connection: an inner select reads the rows of the page, one more where it matters, and an outer one lists them.
-
-        The inner one numbers the rows from the end that the page counts from, where that is needed.
-        """
+        """A connection: an inner select reads the rows of the page, and an outer one lists them."""
         paging: Paging = self.given(field, details[0].node).read
         order, window = paging.order, paging.window
         target: Any = aliased(source.table)
@@ -504,7 +410,7 @@ class Writer:
     # What Python tells
 
     def _judged(
-        self, declaration: judged.Judged, field: GraphQLField, details: Sequence[FieldDetails], row: Row
+        self, declaration: judged.Judged, field: GraphQLField, details: Sequence[FieldDetails], row: Any
     ) -> Parts:
         type_: Any = get_named_type(field.type)
         blockers: list[FieldDetails] = []
@@ -523,7 +429,7 @@ class Writer:
         return self._hole(holes.Judged(declaration, speak, tuple(named)), func.json_build_object(*facts))
 
     def _blocking(self, blocking: judged.Blocking, row: Row, selections: Sequence[Sequence[FieldDetails]]) -> Any:
-        """Things that may block, as `holes.Judged` reads them: ids of the newest, what of them is asked for, how many more."""
+        """Things that may block, as `holes.Judged` reads them: the newest, and how many the viewer may not see."""
         table = judged.TABLES[blocking.kind]
         target: Any = aliased(table)
         seen = access.visible(target, self.scope.viewer)

@@ -131,7 +131,7 @@ class ReplacementRow(SQLModel, table=True):
     """A roll of a workload: to another artifact, or, where both are the same, to another configuration.
 
     What is rolled out stands here until it has taken over; then the workload has it. `environment` holds the overrides
-    as `replacements.overrides_to_json` writes them. `begun_at`: when its launch was last begun.
+    as `environment.overrides_to_json` writes them. `begun_at`: when its launch was last begun.
     """
 
     __tablename__ = "replacements"
