@@ -119,11 +119,11 @@ async def record(
     now: datetime,
     then: float | str | None,
     lease_seconds: float,
-) -> bool:
+) -> Mapping[str, Any] | None:
     """Store what a plan says of a workload and of its replacement, with an event for each status on the way.
 
-    `then` is the delay of the release, or `KEEP`. Answers False, and stores nothing, where the lease was lost or
-    someone has asked for something else meanwhile.
+    `then` is the delay of the release, or `KEEP`. Answers what the columns of the workload hold now; None where nothing
+    is stored, because the lease was lost or someone has asked for something else meanwhile.
     """
     row = claimed.row
     way = planning.path(row.status, plan.status)
@@ -164,7 +164,7 @@ async def record(
         .execution_options(synchronize_session=False)
     )
     if (await session.exec(statement)).one_or_none() is None:
-        return False
+        return None
     if replacement is not None and plan.outcome is not None:
         outcome = plan.outcome
         await replacements.finish(session, row, replacement, outcome.status, outcome.message, now)
@@ -172,7 +172,7 @@ async def record(
         (await session.merge(replacement)).begun_at = plan.successor_begun_at
     for before, after in zip((row.status, *way), way, strict=False):
         _record_status(session, row, before, after, plan.reason if after is plan.status else None, now)
-    return True
+    return values
 
 
 def _over() -> tuple[Any, ...]:

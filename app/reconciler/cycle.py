@@ -15,7 +15,7 @@ from app.db import claims, replacements, tables
 from app.db.claims import KEEP, Claim, Release
 from app.db.database import Database
 from app.domain import environment, planning, specification, wanted
-from app.domain.enums import ContainerState, ReplacementStatus, Wanted, WorkloadStatus
+from app.domain.enums import ContainerState, Wanted, WorkloadStatus
 from app.domain.observations import Observation, Refusal
 from app.domain.planning import Plan
 from app.domain.slots import Policy, Runs
@@ -94,8 +94,14 @@ class Claimed:
             found[self.successor.launch] = self.successor.specification
         return found
 
-    def forget(self) -> None:
-        """The row has changed."""
+    def remember(self, plan: Plan, stored: Mapping[str, Any]) -> None:
+        """The plan has been recorded, and the columns of the row hold this now."""
+        for name, value in stored.items():
+            setattr(self.row, name, value)
+        if plan.outcome is not None:
+            self.replacement = None
+        elif self.replacement is not None and plan.successor_begun_at is not None:
+            self.replacement.begun_at = plan.successor_begun_at
         for name in ("current", "successor"):
             self.__dict__.pop(name, None)
 
@@ -295,13 +301,14 @@ class Cycle:
         begun = time.monotonic()
         async with self.database.transaction() as session:
             claim = Claim(claimed.row, claimed.replacement)
-            stands = await claims.record(
+            stored = await claims.record(
                 session, self.holder, claim, plan, now=now, then=then, lease_seconds=self.timing.lease_seconds
             )
-        if stands:
-            claimed.act_until = begun + self.timing.act_within_seconds
-            _remember(claimed, plan)
-        return stands
+        if stored is None:
+            return False
+        claimed.act_until = begun + self.timing.act_within_seconds
+        claimed.remember(plan, stored)
+        return True
 
     async def _settle(self, claimed: Claimed, plan: Plan, delay: float | None) -> float | None:
         """Let go of a workload, with what there is to record. Answers when it is due again."""
@@ -402,23 +409,6 @@ def _differs(claimed: Claimed, plan: Plan) -> bool:
         or plan.successor_begun_at not in {None, begun_at}
         or plan.outcome is not None
     )
-
-
-def _remember(claimed: Claimed, plan: Plan) -> None:
-    row, replacement = claimed.row, claimed.replacement
-    for name, value in zip(_RECORDED, _planned(plan), strict=True):
-        setattr(row, name, value)
-    row.launched_at = plan.launched_at or row.launched_at
-    if replacement is not None and plan.outcome is not None:
-        if plan.outcome.status is ReplacementStatus.COMPLETED:
-            row.artifact_id = replacement.to_artifact_id
-            row.digest, row.specification = replacement.digest, replacement.specification
-            row.replicas, row.resources = replacement.replicas, replacement.resources
-            row.launch, row.launched_at = replacement.launch, replacement.begun_at
-        claimed.replacement = None
-    elif replacement is not None and plan.successor_begun_at is not None:
-        replacement.begun_at = plan.successor_begun_at
-    claimed.forget()
 
 
 def _targets(claimed: Claimed, observation: Observation | None) -> list[Target]:

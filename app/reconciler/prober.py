@@ -26,6 +26,8 @@ REDIRECTS_MAXIMUM = 10
 PROBES_AT_ONCE = 100
 HEADERS = {"user-agent": "slipway-probe", "accept": "*/*"}
 
+# As the kubelet: a certificate names a service, and a probe asks an address.
+_TLS = httpx.create_ssl_context(verify=False)
 _log = structlog.get_logger(__name__)
 
 
@@ -78,11 +80,6 @@ class Prober:
         self._watches: dict[UUID, dict[Key, _Watch]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(PROBES_AT_ONCE)
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=False,  # as the kubelet: a certificate names a service, and a probe asks an address
-            trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-        )
 
     def watch(self, workload_id: UUID, targets: Collection[Target]) -> None:
         """Watch exactly these targets of a workload from now on."""
@@ -135,7 +132,7 @@ class Prober:
                 if kind not in probing.due(watch.state):
                     return
                 asked = self._monotonic()
-                trouble = await ask(self._transport, watch.target, watch.target.probes[kind])
+                trouble = await ask(watch.target, watch.target.probes[kind])
             before = watch.state
             watch.state = probing.record(
                 before, kind, asked=asked, now=self._monotonic(), passed=trouble is None, message=trouble or ""
@@ -146,13 +143,17 @@ class Prober:
                 self._changed(workload_id)
 
 
-async def ask(transport: httpx.AsyncBaseTransport, target: Target, probe: Probe) -> str | None:
+async def ask(target: Target, probe: Probe) -> str | None:
     """Send a probe. Answers None when it passed, else what was wrong, for a person."""
     scheme = "https" if probe.scheme is ProbeScheme.HTTPS else "http"
     what = f"GET {probe.path[:200]} on port {probe.port}"
     try:
         url = httpx.URL(f"{scheme}://{target.host}:{target.ports.get(probe.port, probe.port)}{probe.path}")
-        async with asyncio.timeout(probe.timeout_seconds):
+        # A transport for each probe: one that is cancelled in the middle of it would leave its connection in the pool.
+        async with (
+            httpx.AsyncHTTPTransport(verify=_TLS, trust_env=False) as transport,
+            asyncio.timeout(probe.timeout_seconds),
+        ):
             status = await _final_status(transport, url, probe)
     except TimeoutError:
         return f"{what} was not answered within {probe.timeout_seconds} s"

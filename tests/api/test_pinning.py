@@ -96,6 +96,16 @@ class TestPins:
         workload = await harness.deploy(ada, artifact_id)
         assert await runs(slipway, workload["id"]) == pushed
 
+    async def test_a_promotion_pins_as_well(
+        self, slipway: Slipway, ada: Client, image_registry: registry.Registry
+    ) -> None:
+        pushed = image_registry.push("promoted/app")
+        trial = await harness.start_test(ada, await draft(ada, image_registry.image("promoted/app")))
+        selection = "... on WorkloadPayload { workload { artifact { version containers { imageDigest } } } }"
+        promoted = (await ada.mutate("promoteWorkload", selection, workloadId=trial["id"]))["workload"]["artifact"]
+        assert (promoted["version"], pins(promoted)) == (1, [pushed])
+        assert await runs(slipway, trial["id"]) == [pushed]
+
     async def test_a_test_runs_what_the_tag_stands_for(self, slipway: Slipway, ada: Client) -> None:
         workload = await harness.start_test(ada, await draft(ada, f"{UNREACHABLE}/app:1"))
         assert await runs(slipway, workload["id"]) == [None]
@@ -159,20 +169,23 @@ class TestModes:
         [recorded] = await racing.rows(slipway, event, col(event.kind) == "ARTIFACT_LOCKED")
         assert recorded.changes == {"version": {"before": None, "after": 1}, "digest": locked["digest"]}
 
-    @pytest.mark.parametrize("mutation", ["lockArtifact", "deployArtifact"])
+    @pytest.mark.parametrize("mutation", ["lockArtifact", "deployArtifact", "promoteWorkload"])
     async def test_require_refuses_and_changes_nothing(self, database_url: str, mutation: str) -> None:
         async with harness.serving(database_url, image_pinning="require") as server:
             ada = await server.user("ada")
             artifact_id = await draft(ada, f"{UNREACHABLE}/a", f"{UNREACHABLE}/b@{DIGEST}", f"{UNREACHABLE}/c:1")
+            named = {"artifactId": artifact_id}
+            if mutation == "promoteWorkload":
+                named = {"workloadId": (await harness.start_test(ada, artifact_id))["id"]}
             before = await harness.dump(server, without=("last_used_at",))
-            refused = await ada.mutate(mutation, artifactId=artifact_id)
+            refused = await ada.mutate(mutation, **named)
             message = "An image can't be resolved to a digest." + "".join(
                 f" '{UNREACHABLE}/{image}': {REFUSED}" for image in ("a", "c:1")
             )
             assert refused == {
                 "__typename": "ActionUnavailable",
                 "message": message,
-                "action": mutation.removesuffix("Artifact").upper(),
+                "action": mutation.removesuffix("Artifact").removesuffix("Workload").upper(),
                 "blockers": [{"code": "IMAGE_UNRESOLVED", "message": message, "hiddenCount": 0, "nodes": []}],
             }
             assert await harness.dump(server, without=("last_used_at",)) == before
@@ -330,6 +343,25 @@ class TestMeanwhile:
             artifact_id = await draft(ada, f"{image}:1", f"{image}:2")
             assert pins(await lock(ada, artifact_id)) == [meanwhile.digest("1"), meanwhile.digest("3")]
             assert sorted(meanwhile.tags) == ["1", "2", "3"]
+
+    async def test_a_promotion_goes_by_what_is_there_after_they_were(self, slipway: Slipway, ada: Client) -> None:
+        async def edit() -> None:
+            container_id = await racing.container_of(slipway, artifact_id)
+            await ada.mutate("updateContainer", containerId=container_id, imageUri=f"{image}:2")
+
+        async def stop() -> None:
+            await ada.mutate("stopArtifact", artifactId=artifact_id)
+
+        for happening, code in ((edit, "ARTIFACT_CHANGED"), (stop, "WORKLOAD_NOT_ACTIVE")):
+            async with asking(happening) as (_, image):
+                artifact_id = (await harness.new_artifact(ada, spec=harness.spec(harness.container(imageUri=image))))[
+                    "id"
+                ]
+                trial = await harness.start_test(ada, artifact_id)
+                refused = await ada.mutate("promoteWorkload", workloadId=trial["id"])
+                assert [each["code"] for each in refused["blockers"]] == [code]
+            found = await ada.run("query ($id: ID!) { artifact(id: $id) { status } }", id=artifact_id)
+            assert found["artifact"] == {"status": "DRAFT"}
 
     @pytest.mark.parametrize("mutation", ["lockArtifact", "deployArtifact"])
     async def test_not_without_end(self, slipway: Slipway, ada: Client, mutation: str) -> None:

@@ -17,7 +17,7 @@ from tests.api import history, racing, rolls
 from tests.api.racing import at_once, call, in_line, said
 from tests.harness import Client, Slipway
 
-ROUNDS = 12
+ROUNDS = 8
 ENVIRONMENT = [{"name": "A", "value": "1"}]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.domain.enums import ProbeKind, ProbeScheme
 from app.domain.specification import Probe, ProbeHeader
-from app.reconciler.prober import Prober, Target, ask
+from app.reconciler.prober import Target, ask
 from tests.reconciler.world import hasty, until
 
 DECLARED = 80
@@ -67,11 +67,9 @@ class Web:
         await writer.drain()
 
 
-@pytest.fixture
-async def transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
-    prober = Prober(lambda _: None)
-    yield prober._transport
-    await prober._transport.aclose()
+def open_sockets() -> int:
+    """How many this process has."""
+    return len(psutil.Process().net_connections(kind="tcp"))
 
 
 def target(port: int, **values: Any) -> Target:
@@ -106,21 +104,31 @@ class TestAsking:
             (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_000_000, None),
         ],
     )
-    async def test_answers(self, transport: httpx.AsyncBaseTransport, answer: str | bytes, trouble: str | None) -> None:
+    async def test_answers(self, answer: str | bytes, trouble: str | None) -> None:
         async with listening(Web({"/ready": answer})) as port:
-            said = await ask(transport, target(port), Probe("/ready", DECLARED))
+            said = await ask(target(port), Probe("/ready", DECLARED))
         assert (said is None) if trouble is None else (said is not None and said.endswith(trouble))
 
-    async def test_where_nobody_listens(self, transport: httpx.AsyncBaseTransport) -> None:
+    async def test_one_that_is_given_up_closes_its_connection_wherever_it_is(self) -> None:
+        """After any number of turns of the loop, so before, in and after the connection, the request and the answer."""
+        async with listening(Web()) as port:
+            before = open_sockets()
+            for turns in [*range(60)] * 3:
+                asking = asyncio.ensure_future(ask(target(port), Probe("/ready", DECLARED)))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            await until(lambda: open_sockets() == before, "all connections are closed")
+
+    async def test_where_nobody_listens(self) -> None:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
-            said = await ask(transport, target(one.getsockname()[1]), Probe("/ready", DECLARED))
+            said = await ask(target(one.getsockname()[1]), Probe("/ready", DECLARED))
         assert said == "GET /ready on port 80 was not accepted"
 
     @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun"])
-    async def test_an_answer_that_does_not_come_in_time(
-        self, transport: httpx.AsyncBaseTransport, begun: bytes
-    ) -> None:
+    async def test_an_answer_that_does_not_come_in_time(self, begun: bytes) -> None:
         async def hesitate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(begun)
             await reader.read()
@@ -128,17 +136,17 @@ class TestAsking:
 
         probe = Probe("/ready", DECLARED, timeout_seconds=0.05)  # type: ignore[arg-type]
         async with listening(hesitate) as port:
-            said = await ask(transport, target(port), probe)
+            said = await ask(target(port), probe)
         assert said == "GET /ready on port 80 was not answered within 0.05 s"
 
-    async def test_the_request(self, transport: httpx.AsyncBaseTransport) -> None:
+    async def test_the_request(self) -> None:
         web = Web()
         headers = (ProbeHeader("X-Own", "a"), ProbeHeader("X-Own", "b"), ProbeHeader("host", "named"))
         async with listening(web) as port:
-            assert await ask(transport, target(port), Probe("/a b?c=d", DECLARED, headers=headers)) is None
+            assert await ask(target(port), Probe("/a b?c=d", DECLARED, headers=headers)) is None
             own = (ProbeHeader("User-Agent", "me"), ProbeHeader("Accept", "text/x"))
-            assert await ask(transport, target(port), Probe("/", 9_999, headers=own)) is not None
-            assert await ask(transport, target(port), Probe("/", DECLARED, headers=own)) is None
+            assert await ask(target(port), Probe("/", 9_999, headers=own)) is not None
+            assert await ask(target(port), Probe("/", DECLARED, headers=own)) is None
         first, *lines = web.requests[0].strip().split("\r\n")
         assert first == "GET /a%20b?c=d HTTP/1.1"
         assert sorted(line.lower() for line in lines) == [
@@ -153,37 +161,35 @@ class TestAsking:
         assert "Accept: text/x\r\n" in web.requests[1]
         assert len(web.requests) == 2
 
-    async def test_a_redirect_on_the_same_host_is_followed(self, transport: httpx.AsyncBaseTransport) -> None:
+    async def test_a_redirect_on_the_same_host_is_followed(self) -> None:
         web = Web({"/a": "302 Found\r\nLocation: /b\r\n\r\n", "/b": "500 No\r\n\r\n"})
         async with listening(web) as port:
-            said = await ask(transport, target(port), Probe("/a", DECLARED))
+            said = await ask(target(port), Probe("/a", DECLARED))
         assert said == "GET /a on port 80 was answered with HTTP 500"
         assert len(web.requests) == 2
 
-    async def test_a_redirect_to_another_host_is_a_pass(self, transport: httpx.AsyncBaseTransport) -> None:
+    async def test_a_redirect_to_another_host_is_a_pass(self) -> None:
         web = Web({"/a": "302 Found\r\nLocation: http://elsewhere.invalid/\r\n\r\n"})
         async with listening(web) as port:
-            assert await ask(transport, target(port), Probe("/a", DECLARED)) is None
+            assert await ask(target(port), Probe("/a", DECLARED)) is None
         assert len(web.requests) == 1
 
-    async def test_redirects_come_to_an_end(self, transport: httpx.AsyncBaseTransport) -> None:
+    async def test_redirects_come_to_an_end(self) -> None:
         web = Web({"/a": "302 Found\r\nLocation: /a\r\n\r\n"})
         async with listening(web) as port:
-            said = await ask(transport, target(port), Probe("/a", DECLARED))
+            said = await ask(target(port), Probe("/a", DECLARED))
         assert said == "GET /a on port 80 failed: TooManyRedirects"
         assert len(web.requests) == 11
 
-    async def test_a_certificate_is_not_verified(self, transport: httpx.AsyncBaseTransport, tmp_path: Path) -> None:
+    async def test_a_certificate_is_not_verified(self, tmp_path: Path) -> None:
         async with listening(Web(), tls=certified(tmp_path)) as port:
-            assert await ask(transport, target(port), Probe("/", DECLARED, ProbeScheme.HTTPS)) is None
-            assert await ask(transport, target(port), Probe("/", DECLARED, ProbeScheme.HTTP)) is not None
+            assert await ask(target(port), Probe("/", DECLARED, ProbeScheme.HTTPS)) is None
+            assert await ask(target(port), Probe("/", DECLARED, ProbeScheme.HTTP)) is not None
 
     @pytest.mark.parametrize("path", ["/\x7f", "/" + "x" * 70_000, "/\n", "//[", "/%"])
-    async def test_a_path_that_makes_no_url_breaks_nothing(
-        self, transport: httpx.AsyncBaseTransport, path: str
-    ) -> None:
+    async def test_a_path_that_makes_no_url_breaks_nothing(self, path: str) -> None:
         async with listening(Web()) as port:
-            said = await ask(transport, target(port), Probe(path, DECLARED))
+            said = await ask(target(port), Probe(path, DECLARED))
         assert said is None or "failed" in said
 
 
@@ -233,7 +239,6 @@ async def watching(web: Web, **probes: Probe) -> AsyncIterator[Watched]:
         watched = Watched({ProbeKind(kind): probe for kind, probe in probes.items()}, port)
         yield watched
         await watched.prober.forget_all()
-        await watched.prober._transport.aclose()
 
 
 def every_second(path: str = "/", **values: Any) -> Probe:
@@ -316,7 +321,6 @@ class TestWatching:
             await until(lambda: asked.count("/r") >= 3, "readiness is asked")
             assert asked.count("/slow") == 1
             await watched.prober.forget_all()
-            await watched.prober._transport.aclose()
 
     async def test_what_is_forgotten_is_not_asked(self) -> None:
         web = Web()
