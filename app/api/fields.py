@@ -99,11 +99,12 @@ class Told:
     """What Python tells, once SQL has given the facts.
 
     `facts` gets the row and the scope and gives JSON; `tell` gets that JSON, read, the context and the arguments of the
-    field, and gives what the graph speaks.
+    field, and gives what the graph speaks, or an awaitable of it. `framed`: a row that is a frame has null for facts.
     """
 
     facts: Callable[[Any, Scope], Any]
     tell: Callable[[Any, Context, Mapping[str, Any]], Any]
+    framed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """What runs, as a file that runs it elsewhere: Kubernetes objects, or a Compose file, written as YAML."""
 
 import asyncio
+import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from app.api import values
 from app.api.context import Context, Info, Surroundings
 from app.api.enums import ManifestFormat
 from app.api.fields import Scope
-from app.db import tables
+from app.db import reads, tables
 from app.domain import environment, manifests, references, specification, wanted
 from app.domain.environment import EffectiveVariable
 from app.domain.manifests import SECRET_PLACEHOLDER, Owner
@@ -64,10 +65,14 @@ def facts_of_variables(row: Any, _: Scope) -> Any:
 
 def variables_of_facts(facts: Any, _: Context, __: Any) -> list[values.EffectiveVariable]:
     """What the containers of a workload get, going by `facts_of_variables`."""
+    return spoken_variables(_effective(facts))
+
+
+def _effective(facts: Any) -> Sequence[EffectiveVariable]:
     spec, overrides, workload_id, artifact_id, version = facts
     given = environment.overrides_from_json(overrides or ())
     platform = environment.platform(UUID(workload_id), UUID(artifact_id), version)
-    return spoken_variables(environment.effective(specification.from_json(spec), given, platform))
+    return environment.effective(specification.from_json(spec), given, platform)
 
 
 def spoken_variables(variables: Sequence[EffectiveVariable]) -> list[values.EffectiveVariable]:
@@ -82,21 +87,75 @@ def spoken_variables(variables: Sequence[EffectiveVariable]) -> list[values.Effe
 
 async def of_workload(info: Info, row: tables.WorkloadRow, written_as: ManifestFormat) -> str:
     """The launch of a workload that serves now."""
-    spec = specification.from_json(row.specification)
-    containers = _containers(spec, await variables_of(info, row), row.resources)
-    launch = WantedLaunch(row.launch, containers, row.replicas, runs={})
-    surroundings = info.context.surroundings
-    owner = manifests.of_workload(surroundings.cluster, row.id)
-    return await asyncio.to_thread(_write, written_as, surroundings, owner, launch)
+    launch = _Launch(specification.from_json(row.specification), row.resources, row.launch, row.replicas)
+    return await launch.written(info.context, row.id, await variables_of(info, row), written_as)
+
+
+def facts_of_workload(row: Any, scope: Scope) -> Any:
+    """What `of_workload_facts` wants to know of a workload, as SQL."""
+    return func.json_build_array(facts_of_variables(row, scope), row.resources, row.launch, row.replicas)
+
+
+async def of_workload_facts(facts: Any, context: Context, given: Mapping[str, Any]) -> str:
+    """The same as `of_workload`, going by `facts_of_workload`."""
+    variables, resources, launch, replicas = facts
+    wanted_launch = _Launch(specification.from_json(variables[0]), resources, launch, replicas)
+    return await wanted_launch.written(context, UUID(variables[2]), _effective(variables), _format(given))
 
 
 async def of_artifact(info: Info, row: tables.ArtifactRow, written_as: ManifestFormat) -> str:
     """One replica of an artifact, which no workload of Slipway is."""
     spec = await info.context.loaders.specification(row.id)
-    variables = environment.effective(spec, (), environment.platform(None, row.id, row.version))
+    return await _of_specification(info.context, spec, row.id, row.version, written_as)
+
+
+def facts_of_artifact(row: Any, _: Scope) -> Any:
+    """What `of_artifact_facts` wants to know of an artifact, as SQL."""
+    return func.json_build_array(reads.specification_document(row), row.id, row.version)
+
+
+async def of_artifact_facts(facts: Any, context: Context, given: Mapping[str, Any]) -> str:
+    """The same as `of_artifact`, going by `facts_of_artifact`; nothing of a frame."""
+    if facts is None:
+        return ""
+    spec, artifact_id, version = facts
+    return await _of_specification(context, specification.from_json(spec), UUID(artifact_id), version, _format(given))
+
+
+def _format(given: Mapping[str, Any]) -> ManifestFormat:
+    found: ManifestFormat = given.get("format_", ManifestFormat.KUBERNETES)
+    return found
+
+
+async def _of_specification(
+    context: Context,
+    spec: specification.Specification,
+    artifact_id: UUID,
+    version: int | None,
+    written_as: ManifestFormat,
+) -> str:
+    variables = environment.effective(spec, (), environment.platform(None, artifact_id, version))
     launch = WantedLaunch(1, _containers(spec, variables, ()), replicas=1, runs={})
-    owner = manifests.of_artifact(row.id)
-    return await asyncio.to_thread(_write, written_as, info.context.surroundings, owner, launch)
+    owner = manifests.of_artifact(artifact_id)
+    return await asyncio.to_thread(_write, written_as, context.surroundings, owner, launch)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Launch:
+    """What a manifest tells of a launch."""
+
+    spec: specification.Specification
+    resources: Sequence[Any]
+    launch: int
+    replicas: int
+
+    async def written(
+        self, context: Context, workload_id: UUID, variables: Sequence[EffectiveVariable], written_as: ManifestFormat
+    ) -> str:
+        """The YAML."""
+        launch = WantedLaunch(self.launch, _containers(self.spec, variables, self.resources), self.replicas, runs={})
+        owner = manifests.of_workload(context.surroundings.cluster, workload_id)
+        return await asyncio.to_thread(_write, written_as, context.surroundings, owner, launch)
 
 
 def _containers(

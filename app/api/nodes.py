@@ -6,8 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import func, literal
-from sqlalchemy.orm import aliased
+from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -20,7 +19,6 @@ from app.api.fields import (
     Expression,
     Related,
     Rows,
-    Scope,
     Told,
     children,
     column,
@@ -32,52 +30,31 @@ from app.api.fields import (
     speaks,
 )
 from app.api.interfaces import Node
-from app.api.logs import LAST_DEFAULT, LogLine, log_query, read_logs
+from app.api.logs import LAST_DEFAULT, LogLine, facts_of_logs, log_query, logs_of_facts, read_logs
+from app.api.parts import (
+    active_test,
+    artifact_count,
+    facts_of_warnings,
+    groups_of_artifact,
+    probe_of,
+    spoken_warnings,
+    tag_list,
+    viewer_role,
+    warnings_of_facts,
+)
 from app.api.people import Grant, User, grant_list
 from app.db import access, lists, reads, tables
-from app.db.tables import columns
 from app.db.values import among, member
-from app.domain import enums, ids, linting
+from app.domain import enums, ids
 from app.domain.logs import LINES_MAXIMUM
 
 CREATED_AT = "When it was made."
 CREATED_BY = "Who made it."
-ROLE = "The viewer's role on it; of several the strongest. VIEWER where only something under it is shared with them."
 NO_SECRETS = "Secrets are left out: comments in it say where to put them."
 REVISION = "Grows with every change; give it back as ifRevision to change only what was read."
 
 
-def tag_list(table: Any, on: str) -> Any:
-    """The tags of a thing, in order."""
-
-    def speak(row: Any) -> values.Tag:
-        return values.Tag(name=row.name, value=row.value)
-
-    return children(table, on, "position", description="Its tags, in order.", speak=speak)
-
-
-def viewer_role() -> Any:
-    """The viewer's role on a thing."""
-
-    async def resolve(root: Any, info: Info) -> Any:
-        return await info.context.loaders.role(type(root.row), root.row.id) or enums.Role.VIEWER
-
-    del resolve.__annotations__["return"]
-    role = Expression(
-        lambda row, scope, _: func.coalesce(access.role(row, scope.viewer), literal(enums.Role.VIEWER, columns.ROLE))
-    )
-    return strawberry.field(resolver=resolve, description=ROLE, metadata=says(role))
-
-
 Format = Annotated[ManifestFormat, strawberry.argument(name="format", description="What it is written for.")]
-
-
-def _artifact_count(repository: Any, scope: Scope, given: Mapping[str, Any]) -> Any:
-    row = aliased(tables.ArtifactRow)
-    counted = select(func.count()).select_from(row).where(row.repository_id == repository.id)
-    if given.get("status") is not None:
-        counted = counted.where(member(row.status, given["status"]))
-    return counted.where(access.visible(row, scope.viewer)).correlate_except(row).scalar_subquery()
 
 
 @speaks(tables.RepositoryRow)
@@ -106,7 +83,7 @@ class Repository(Node):
 
     @strawberry.field(
         description="How many artifacts it holds that the viewer has a role on.",
-        metadata=says(Expression(_artifact_count)),
+        metadata=says(Expression(artifact_count)),
     )
     async def artifact_count(
         self,
@@ -147,18 +124,6 @@ class EnvironmentVariable:
         open_to_all=False,
     )
     field: str | None = column(tables.EnvironmentVariableRow.field, "Which key of that credential.")
-
-
-def probe_of(kind: enums.ProbeKind, description: str) -> Any:
-    """The probe of a container that is of this kind; null where there is none."""
-
-    async def resolve(root: Any, info: Info) -> Any:
-        rows = await info.context.loaders.children(tables.ProbeRow, "container_id", root.row.id, "kind")
-        return next((values.Probe.of(kind, reads.probe(row)) for row in rows if row.kind is kind), None)
-
-    del resolve.__annotations__["return"]
-    probe = Related(tables.ProbeRow, lambda row, probe, _: (probe.container_id == row.id, probe.kind == kind))
-    return strawberry.field(resolver=resolve, description=description, metadata=says(probe))
 
 
 @speaks(tables.ContainerRow)
@@ -225,29 +190,6 @@ class ContainerGroup:
     )
 
 
-def _groups(artifact: Any, _: Scope, __: Any) -> Any:
-    """The groups of an artifact, in order."""
-    row: Any = aliased(tables.ContainerRow)
-    parts = (row.artifact_id, row.group_position, row.group_name.label("name"))
-    return (
-        select(*parts)
-        .distinct()
-        .where(row.artifact_id == artifact.id)
-        .order_by(row.group_position, row.group_name)
-        .correlate_except(row)
-    )
-
-
-def _active_test(artifact: Any, workload: Any, scope: Scope) -> Sequence[Any]:
-    return (
-        artifact.status == enums.ArtifactStatus.DRAFT,
-        workload.artifact_id == artifact.id,
-        workload.status != enums.WorkloadStatus.TERMINATED,
-        workload.purpose == enums.WorkloadPurpose.TEST,
-        access.visible(workload, scope.viewer),
-    )
-
-
 @speaks(tables.ArtifactRow)
 @strawberry.type(description="What runs: a specification of containers. A draft can change, a locked one never does.")
 class Artifact(Node):
@@ -287,7 +229,7 @@ class Artifact(Node):
 
     @strawberry.field(
         description="Its containers in groups that share a network. Empty where only a workload of it is shared.",
-        metadata=says(Rows(_groups, framed=True)),
+        metadata=says(Rows(groups_of_artifact, framed=True)),
     )
     async def container_groups(self, info: Info) -> list[ContainerGroup]:
         """The groups, in order."""
@@ -323,18 +265,19 @@ class Artifact(Node):
         return [Container(row=row) for row in rows]
 
     @strawberry.field(
-        description="What it may say, and is likely to be sorry for. Empty where only a workload of it is shared."
+        description="What it may say, and is likely to be sorry for. Empty where only a workload of it is shared.",
+        metadata=says(Told(facts_of_warnings, warnings_of_facts, framed=True)),
     )
     async def warnings(self, info: Info) -> list[values.SpecWarning]:
         """The warnings."""
         if await self._is_frame(info):
             return []
-        found = linting.warnings(await info.context.loaders.specification(self.row.id), self.row.status)
-        return [values.SpecWarning(code=each.code, path=each.path, message=each.message) for each in found]
+        return spoken_warnings(await info.context.loaders.specification(self.row.id), self.row.status)
 
     @strawberry.field(
         description=f"One replica of it as YAML, to be run elsewhere. {NO_SECRETS} Empty where only a workload of it "
-        "is shared."
+        "is shared.",
+        metadata=says(Told(manifests.facts_of_artifact, manifests.of_artifact_facts, framed=True)),
     )
     async def manifest(self, info: Info, format_: Format = ManifestFormat.KUBERNETES) -> str:
         """The YAML."""
@@ -342,7 +285,7 @@ class Artifact(Node):
 
     @strawberry.field(
         description="The active test of a draft; null once it is locked.",
-        metadata=says(Related(tables.WorkloadRow, _active_test, listed=True)),
+        metadata=says(Related(tables.WorkloadRow, active_test, listed=True)),
     )
     async def test_workload(self, info: Info) -> "Workload | None":
         """The active test."""
@@ -449,7 +392,8 @@ class Workload(Node):
         description="The newest lines that its containers wrote, of all replicas, oldest first. They hold whatever the "
         "service prints, secrets too where it prints those, and everybody who may see the workload may read them. "
         "Fewer where they are long; none where nothing of the workload is left in the runtime. A runtime that can't "
-        "be asked is an error with the code RUNTIME_UNAVAILABLE."
+        "be asked is an error with the code RUNTIME_UNAVAILABLE.",
+        metadata=says(Told(facts_of_logs, logs_of_facts)),
     )
     async def logs(
         self,
@@ -466,11 +410,13 @@ class Workload(Node):
         ] = None,
     ) -> list[LogLine]:
         """The lines."""
-        return await read_logs(info, self.row, log_query(container, since, last, contains))
+        query = log_query(container, since, last, contains)
+        return await read_logs(info.context, self.row.id, self.row.created_at, query)
 
     @strawberry.field(
         description=f"What it runs now, as YAML, with its replicas, resources and environment. {NO_SECRETS} For "
-        "Kubernetes it is what the runtime `kubernetes` applies, or would."
+        "Kubernetes it is what the runtime `kubernetes` applies, or would.",
+        metadata=says(Told(manifests.facts_of_workload, manifests.of_workload_facts)),
     )
     async def manifest(self, info: Info, format_: Format = ManifestFormat.KUBERNETES) -> str:
         """The YAML."""

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, literal, not_
+from sqlalchemy import and_, exists, func, literal, literal_column, not_
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -46,6 +47,53 @@ async def specifications(
         )
         for artifact_id in artifact_ids
     }
+
+
+def specification_document(artifact: Any) -> Any:
+    """The stored specification of a row of artifacts, as SQL that gives what `specification.from_json` reads."""
+    group: Any = aliased(tables.ContainerRow)
+    names = select(group.artifact_id, group.group_position, group.group_name).distinct()
+    groups = names.where(group.artifact_id == artifact.id).correlate_except(group).subquery()
+    container: Any = aliased(tables.ContainerRow)
+    in_group = (
+        container.artifact_id == groups.c.artifact_id,
+        container.group_position == groups.c.group_position,
+        container.group_name == groups.c.group_name,
+    )
+    described = func.json_build_object(
+        *("name", container.name, "description", container.description, "imageUri", container.image_uri),
+        *("imageDigest", container.image_digest, "port", container.port, "primary", container.primary),
+        *("entrypoint", container.entrypoint, "environmentVars", _variables_document(container)),
+        *("probes", _probes_document(container)),
+    )
+    containers = select(func.json_agg(aggregate_order_by(described, container.position))).where(*in_group)
+    of_group = func.json_build_object(
+        "name", groups.c.group_name, "containers", containers.correlate_except(container).scalar_subquery()
+    )
+    listed = func.json_agg(aggregate_order_by(of_group, groups.c.group_position, groups.c.group_name))
+    found = select(listed).select_from(groups).correlate_except(groups).scalar_subquery()
+    return func.json_build_object("containerGroups", func.coalesce(found, literal_column("'[]'::json")))
+
+
+def _variables_document(container: Any) -> Any:
+    row: Any = aliased(tables.EnvironmentVariableRow)
+    described = func.json_build_object(
+        *("name", row.name, "type", row.type, "value", row.value, "credentialId", row.credential_id, "field", row.field)
+    )
+    found = select(func.json_agg(aggregate_order_by(described, row.position))).where(row.container_id == container.id)
+    return func.coalesce(found.correlate_except(row).scalar_subquery(), literal_column("'[]'::json"))
+
+
+def _probes_document(container: Any) -> Any:
+    row: Any = aliased(tables.ProbeRow)
+    described = func.json_build_object(
+        *("path", row.path, "port", row.port, "scheme", row.scheme, "headers", row.headers),
+        *("initialDelaySeconds", row.initial_delay_seconds, "periodSeconds", row.period_seconds),
+        *("timeoutSeconds", row.timeout_seconds, "successThreshold", row.success_threshold),
+        *("failureThreshold", row.failure_threshold),
+    )
+    found = select(func.json_object_agg(row.kind, described)).where(row.container_id == container.id)
+    return func.coalesce(found.correlate_except(row).scalar_subquery(), literal_column("'{}'::json"))
 
 
 async def variables_of(

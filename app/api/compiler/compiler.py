@@ -157,7 +157,10 @@ class Compiler:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
             _log.warning("compiled_statement_failed", exc_info=True)
             return None
-        return holes.fill(data, statement.holes, context)
+        try:
+            return await holes.fill(data, statement.holes, context)
+        except GraphQLError:
+            return None
 
     def _read(self, query: str, name: str | None) -> Operation | None:
         """The operation, if it can be run by a statement."""

@@ -5,7 +5,9 @@ rules stay in one place, and the operation is one statement.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 from uuid import UUID
@@ -14,12 +16,14 @@ import orjson
 
 from app.api import judged
 from app.api.context import Context
+from app.api.scalars import write_time
 from app.domain import lifecycle
 
 BEGIN, FACTS, END = "\x01", "\x02", "\x03"
 
 Texts = Mapping[UUID, Mapping[str, orjson.Fragment]]
 """Of things by their ids: what SQL wrote of them, by the keys under which it is asked for."""
+Fill = Callable[[bytes], Awaitable[bytes]]
 Speak = Callable[[Any, Texts], Any]
 """Writes a value as the selection asks for it."""
 
@@ -27,7 +31,7 @@ Speak = Callable[[Any, Texts], Any]
 class Hole(Protocol):
     """Tells what a hole is filled with, as orjson takes it."""
 
-    def __call__(self, facts: Any, context: Context, fill: "Callable[[bytes], bytes]") -> Any:
+    async def __call__(self, facts: Any, context: Context, fill: Fill) -> Any:
         """`fill` fills the holes in a text that is among the facts."""
 
 
@@ -39,9 +43,10 @@ class Told:
     speak: Speak
     given: Mapping[str, Any]
 
-    def __call__(self, facts: Any, context: Context, fill: Callable[[bytes], bytes]) -> Any:  # noqa: ARG002
+    async def __call__(self, facts: Any, context: Context, fill: Fill) -> Any:  # noqa: ARG002  as all holes
         """See `Hole`."""
-        return self.speak(self.tell(facts, context, self.given), {})
+        told = self.tell(facts, context, self.given)
+        return self.speak(await told if inspect.isawaitable(told) else told, {})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Judged:
     speak: Speak
     keys: Sequence[str]
 
-    def __call__(self, facts: Any, context: Context, fill: Callable[[bytes], bytes]) -> Any:
+    async def __call__(self, facts: Any, context: Context, fill: Fill) -> Any:
         """See `Hole`."""
         texts: dict[UUID, dict[str, orjson.Fragment]] = {}
         things: dict[str, lifecycle.Things] = {}
@@ -65,7 +70,8 @@ class Judged:
                     thing = UUID(thing_id)
                     found.append((blocking.kind, thing))
                     texts[thing] = {
-                        key: orjson.Fragment(fill(each.encode())) for key, each in zip(self.keys, written, strict=True)
+                        key: orjson.Fragment(await fill(each.encode()))
+                        for key, each in zip(self.keys, written, strict=True)
                     }
             things[name] = lifecycle.Things(tuple(found), hidden_count)
         judgement = self.declaration.facts(facts, things)
@@ -75,6 +81,8 @@ class Judged:
 
 def leaf(value: Any, _: Texts) -> Any:
     """A scalar or an enum."""
+    if isinstance(value, datetime):
+        return write_time(value)
     return value.value if isinstance(value, Enum) else value
 
 
@@ -102,15 +110,23 @@ def members(found: Sequence[tuple[str, str, Speak]]) -> Speak:
     return speak
 
 
-def fill(data: bytes, holes: Sequence[Hole], context: Context) -> bytes:
-    """Fill the holes in an answer."""
+async def fill(data: bytes, holes: Sequence[Hole], context: Context) -> bytes:
+    """Fill the holes in an answer.
+
+    Raises:
+        GraphQLError: a field can't tell, and says why; where it stands in the answer is not known here.
+    """
     if not holes:
         return data
+
+    async def fill_inner(inner: bytes) -> bytes:
+        return await fill(inner, holes, context)
+
     first, *pieces = data.split(BEGIN.encode())
     filled = [first]
     for piece in pieces:
         hole, _, rest = piece.partition(END.encode())
         number, _, facts = hole.partition(FACTS.encode())
-        told = holes[int(number)](orjson.loads(facts), context, lambda inner: fill(inner, holes, context))
+        told = await holes[int(number)](orjson.loads(facts), context, fill_inner)
         filled += (orjson.dumps(told), rest)
     return b"".join(filled)

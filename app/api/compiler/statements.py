@@ -162,7 +162,8 @@ class Writer:
     def _told(self, declaration: Told, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         given = self.given(field, details[0].node).read
         hole = holes.Told(declaration.tell, self._speaker(field.type, details), given)
-        return self._hole(hole, declaration.facts(None if row is None else row.source, self.scope))
+        facts = declaration.facts(None if row is None else row.source, self.scope)
+        return self._hole(hole, self._unless_frame(facts, row) if declaration.framed else facts)
 
     # Values of the row
 
@@ -240,10 +241,12 @@ class Writer:
         return self._list(found.scalar_subquery(), row, framed=declaration.framed)
 
     def _list(self, found: Any, row: Row | None, *, framed: bool) -> Parts:
-        if framed and row is not None and not row.listed:
-            found = case((access.role(row.source, self.scope.viewer).is_not(None), found))
         # `concat` takes NULL, an empty list, for nothing.
-        return ["[", found, "]"]
+        return ["[", self._unless_frame(found, row) if framed and row is not None else found, "]"]
+
+    def _unless_frame(self, value: Any, row: Row) -> Any:
+        """The value; NULL where the viewer has no role on the row."""
+        return value if row.listed else case((access.role(row.source, self.scope.viewer).is_not(None), value))
 
     def _subject(self, _: Subject, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         types = {each.name: each for each in self.schema.get_possible_types(get_named_type(field.type))}  # type: ignore[arg-type]
