@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import strawberry
-from sqlalchemy import inspect
 
 from app.api.context import Context, Info
 from app.db.tables import external_ids
@@ -121,7 +120,7 @@ class ByIds:
 
 def external_id(row: Any) -> Any:
     """The id of a row as clients see it, as SQL."""
-    return inspect(row).selectable.c[external_ids.COLUMN]
+    return getattr(row, external_ids.COLUMN)
 
 
 def says(declaration: Any) -> dict[object, Any]:

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import strawberry
 from sqlalchemy import exists
-from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from app.api import fields, sources
@@ -16,6 +15,7 @@ from app.api.context import Info
 from app.api.fields import Scope
 from app.api.interfaces import Node
 from app.db import access, reads, tables
+from app.db.aliases import Alias
 from app.domain import enums, errors, ids, lifecycle
 from app.domain.enums import Role
 
@@ -233,7 +233,7 @@ async def _workload_facts(info: Info, row: tables.WorkloadRow) -> lifecycle.Work
 
 
 def _told_of_workload(row: Any, scope: Scope) -> Mapping[str, Any]:
-    artifact, replacement = aliased(tables.ArtifactRow), aliased(tables.ReplacementRow)
+    artifact, replacement = Alias(tables.ArtifactRow), Alias(tables.ReplacementRow)
 
     def of_artifact(value: Any) -> Any:
         return select(value).where(artifact.id == row.artifact_id).correlate_except(artifact).scalar_subquery()

@@ -10,7 +10,6 @@ from uuid import UUID
 import yaml
 from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.orm import aliased
 from sqlmodel import select
 
 from app.api import values
@@ -18,6 +17,7 @@ from app.api.context import Context, Info, Surroundings
 from app.api.enums import ManifestFormat
 from app.api.fields import Scope
 from app.db import reads, tables
+from app.db.aliases import Alias
 from app.domain import environment, manifests, references, specification, wanted
 from app.domain.environment import EffectiveVariable
 from app.domain.manifests import SECRET_PLACEHOLDER, Owner
@@ -46,8 +46,8 @@ async def variables_of(info: Info, row: tables.WorkloadRow) -> Sequence[Effectiv
 
 def facts_of_variables(row: Any, _: Scope) -> Any:
     """What `variables_of_facts` wants to know of a workload, as SQL."""
-    given: Any = aliased(tables.WorkloadVariableRow)
-    artifact: Any = aliased(tables.ArtifactRow)
+    given = Alias(tables.WorkloadVariableRow)
+    artifact = Alias(tables.ArtifactRow)
     override = func.json_build_object(
         *("container", given.container, "name", given.name, "type", given.type),
         *("value", given.value, "credentialId", given.credential_id, "field", given.field),

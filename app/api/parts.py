@@ -5,13 +5,13 @@ from typing import Any
 
 import strawberry
 from sqlalchemy import func, literal
-from sqlalchemy.orm import aliased
 from sqlmodel import select
 
 from app.api import values
 from app.api.context import Info
 from app.api.fields import Expression, Related, Scope, children, says
 from app.db import access, reads, tables
+from app.db.aliases import Alias
 from app.db.tables import columns
 from app.db.values import member
 from app.domain import enums, linting, specification
@@ -43,7 +43,7 @@ def viewer_role() -> Any:
 
 def artifact_count(repository: Any, scope: Scope, given: Mapping[str, Any]) -> Any:
     """How many artifacts of a repository the viewer has a role on, as SQL."""
-    row = aliased(tables.ArtifactRow)
+    row = Alias(tables.ArtifactRow)
     counted = select(func.count()).select_from(row).where(row.repository_id == repository.id)
     if given.get("status") is not None:
         counted = counted.where(member(row.status, given["status"]))
@@ -64,7 +64,7 @@ def probe_of(kind: enums.ProbeKind, description: str) -> Any:
 
 def groups_of_artifact(artifact: Any, _: Scope, __: Any) -> Any:
     """The groups of an artifact, in order."""
-    row: Any = aliased(tables.ContainerRow)
+    row = Alias(tables.ContainerRow)
     parts = (row.artifact_id, row.group_position, row.group_name.label("name"))
     return (
         select(*parts)

@@ -8,10 +8,11 @@ is in no list. So is what a workload that the viewer sees ran before it was repl
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Text, and_, exists, func, inspect, literal, or_, select, true
+from sqlalchemy import ColumnElement, ScalarSelect, Text, and_, exists, func, literal, or_, select, true
 from sqlmodel import col
 
 from app.db import tables
+from app.db.aliases import Alias
 from app.db.tables.columns import ROLE
 from app.db.values import one_of
 from app.domain.enums import Role
@@ -22,7 +23,7 @@ Shared = type[tables.RepositoryRow] | type[tables.ArtifactRow] | type[tables.Wor
 
 def entity(thing: Any) -> Shared:
     """The table that `thing` is, or is an alias of."""
-    kind: Shared = inspect(thing).mapper.class_
+    kind: Shared = thing.entity if isinstance(thing, Alias) else thing
     return kind
 
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import and_, exists, func, literal, literal_column, not_
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
-from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.db import access, tables
+from app.db.aliases import Alias
 from app.db.values import among
 from app.domain import enums, ids, lifecycle, specification
 from app.domain.people import Viewer
@@ -51,10 +51,10 @@ async def specifications(
 
 def specification_document(artifact: Any) -> Any:
     """The stored specification of a row of artifacts, as SQL that gives what `specification.from_json` reads."""
-    group: Any = aliased(tables.ContainerRow)
+    group = Alias(tables.ContainerRow)
     names = select(group.artifact_id, group.group_position, group.group_name).distinct()
     groups = names.where(group.artifact_id == artifact.id).correlate_except(group).subquery()
-    container: Any = aliased(tables.ContainerRow)
+    container = Alias(tables.ContainerRow)
     in_group = (
         container.artifact_id == groups.c.artifact_id,
         container.group_position == groups.c.group_position,
@@ -76,7 +76,7 @@ def specification_document(artifact: Any) -> Any:
 
 
 def _variables_document(container: Any) -> Any:
-    row: Any = aliased(tables.EnvironmentVariableRow)
+    row = Alias(tables.EnvironmentVariableRow)
     described = func.json_build_object(
         *("name", row.name, "type", row.type, "value", row.value, "credentialId", row.credential_id, "field", row.field)
     )
@@ -85,7 +85,7 @@ def _variables_document(container: Any) -> Any:
 
 
 def _probes_document(container: Any) -> Any:
-    row: Any = aliased(tables.ProbeRow)
+    row = Alias(tables.ProbeRow)
     described = func.json_build_object(
         *("path", row.path, "port", row.port, "scheme", row.scheme, "headers", row.headers),
         *("initialDelaySeconds", row.initial_delay_seconds, "periodSeconds", row.period_seconds),

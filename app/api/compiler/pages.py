@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, case, cast, func, inspect, literal_column, select, type_coerce
+from sqlalchemy import ARRAY, Text, case, cast, func, literal_column, select, type_coerce
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.elements import Grouping
 
@@ -31,7 +31,7 @@ class Row:
         """Whether the database lets the column be NULL."""
         if hasattr(self.source, "c"):
             return False
-        return bool(inspect(self.source).mapper.local_table.c[name].nullable)
+        return bool(self.source.entity.__table__.c[name].nullable)
 
 
 class Page:

@@ -33,7 +33,6 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
-from sqlalchemy.orm import aliased
 from strawberry.types.field import StrawberryField
 
 from app.api import fields, judged
@@ -59,6 +58,7 @@ from app.api.fields import (
 )
 from app.api.people import EVERYONE
 from app.db import access, lists, tables
+from app.db.aliases import Alias
 from app.domain import ids, lifecycle
 
 KINDS: Mapping[ids.Kind, Any] = {
@@ -204,7 +204,7 @@ class Writer:
     # Rows of other tables
 
     def _edge(self, declaration: Edge, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
-        target: Any = aliased(declaration.table)
+        target = Alias(declaration.table)
         conditions = [target.id == row.column(declaration.column)]
         if not declaration.open_to_all:
             conditions.append(access.reachable(target, self.scope.viewer))
@@ -218,7 +218,7 @@ class Writer:
         return found.scalar_subquery()
 
     def _related(self, declaration: Related, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
-        target: Any = aliased(declaration.table)
+        target = Alias(declaration.table)
         conditions = declaration.on(None if row is None else row.source, target, self.scope)
         order = declaration.order(target)
         target_row = Row(target, declaration.listed)
@@ -250,7 +250,7 @@ class Writer:
 
     def _subject(self, _: Subject, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         types = {each.name: each for each in self.schema.get_possible_types(get_named_type(field.type))}  # type: ignore[arg-type]
-        user: Any = aliased(tables.UserRow)
+        user = Alias(tables.UserRow)
         of_user = self._one(user, [user.id == row.column("user_id")], self._object(types["User"], details, Row(user)))
         group = row.column("group_name")
         of_group = self._constants(types["Group"], details, {"name": func.to_json(group)})
@@ -278,18 +278,18 @@ class Writer:
         table = KINDS.get(kind)
         if table is None:
             return literal_column("NULL", Text())
-        target: Any = aliased(table)
+        target = Alias(table)
         viewer = self.scope.viewer
         conditions = [target.id == value]
         match kind:
             case ids.Kind.API_TOKEN:
                 conditions.append(target.user_id == viewer.user_id)
             case ids.Kind.REPLACEMENT:
-                workload: Any = aliased(tables.WorkloadRow)
+                workload = Alias(tables.WorkloadRow)
                 seen = select(true()).where(workload.id == target.workload_id, access.reachable(workload, viewer))
                 conditions.append(seen.correlate_except(workload).exists())
             case ids.Kind.CONTAINER:
-                artifact: Any = aliased(tables.ArtifactRow)
+                artifact = Alias(tables.ArtifactRow)
                 role = select(access.role(artifact, viewer)).where(artifact.id == target.artifact_id)
                 conditions.append(role.correlate_except(artifact).scalar_subquery().is_not(None))
             case ids.Kind.USER:
@@ -336,7 +336,7 @@ class Writer:
         """A connection: an inner select reads the rows of the page, and an outer one lists them."""
         paging: Paging = self.given(field, details[0].node).read
         order, window = paging.order, paging.window
-        target: Any = aliased(source.table)
+        target = Alias(source.table)
         viewer = self.scope.viewer
 
         def conditions(row: Any) -> list[Any]:
@@ -355,7 +355,7 @@ class Writer:
                 case "__typename":
                     parts.append(f'"{type_.name}"')
                 case "totalCount":
-                    counted: Any = aliased(source.table)
+                    counted = Alias(source.table)
                     count = select(func.count()).select_from(counted).where(*conditions(counted))
                     parts.append(count.correlate_except(counted).scalar_subquery())
                 case "nodes":
@@ -434,11 +434,11 @@ class Writer:
     def _blocking(self, blocking: judged.Blocking, row: Row, selections: Sequence[Sequence[FieldDetails]]) -> Any:
         """Things that may block, as `holes.Judged` reads them: the newest, and how many the viewer may not see."""
         table = judged.TABLES[blocking.kind]
-        target: Any = aliased(table)
+        target = Alias(table)
         seen = access.visible(target, self.scope.viewer)
         counted = select(func.count()).select_from(target).where(*blocking.on(row.source, target), ~seen)
         hidden = constant("0") if self.scope.viewer.admin else counted.correlate_except(target).scalar_subquery()
-        newest: Any = aliased(table)
+        newest = Alias(table)
         texts = [joined(self._object(self._type_of(table), each, Row(newest))) for each in selections]
         found = (
             select(func.json_build_array(newest.id, *texts).label("thing"), newest.id.label("id"))
