@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -25,6 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("docker"):
                 item.add_marker(pytest.mark.skip(reason=engine.ABSENT))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many of the generated documents were compiled."""
+    reports = (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed"))
+    counts = [value for each in reports for name, value in each.user_properties if name == "equality"]
+    if counts:
+        made, answered, compiled = (sum(column) for column in zip(*counts, strict=True))
+        terminalreporter.write_line(
+            f"{made} documents, {answered} of them answered without errors, {compiled / answered:.2%} of those compiled"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any
 class Alias:
     """An alias of a table, with its columns as attributes.
 
-    What `sqlalchemy.orm.aliased` makes can be read as objects as well, and takes a hundred times as long to write SQL of.
+    What `sqlalchemy.orm.aliased` makes can be read as objects as well, which makes writing SQL with it slow.
     """
 
     def __init__(self, entity: Any) -> None:
