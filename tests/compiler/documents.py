@@ -25,6 +25,7 @@ from graphql import (
     SelectionSetNode,
     TypeInfo,
     TypeInfoVisitor,
+    VariableDefinitionNode,
     VariableNode,
     Visitor,
 )
@@ -101,8 +102,7 @@ def sensible(text: str, known: Known, some: random.Random) -> Request:
         operation,
         selection_set=rewording.reworded(operation.selection_set, walk.SCHEMA.query_type),
         variable_definitions=tuple(
-            graphql.parse(f"query(${name}: {type_}{default}) {{ a }}").definitions[0].variable_definitions[0]  # type: ignore[attr-defined]
-            for name, (type_, default, _) in rewording.variables.items()
+            _definition(f"${name}: {type_}{default}") for name, (type_, default, _) in rewording.variables.items()
         ),
     )
     name = None
@@ -115,6 +115,13 @@ def sensible(text: str, known: Known, some: random.Random) -> Request:
         name: value for name, (_, default, value) in rewording.variables.items() if not default or some.random() < 0.5
     }
     return Request(graphql.print_ast(DocumentNode(definitions=tuple(definitions))), variables, name)
+
+
+def _definition(text: str) -> VariableDefinitionNode:
+    [operation] = graphql.parse(f"query({text}) {{ __typename }}").definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    [found] = operation.variable_definitions or ()
+    return found
 
 
 class _Arguments(Visitor):
@@ -192,7 +199,7 @@ class _Arguments(Visitor):
             case "TimeRange":
                 return {
                     each: self._value(each, named.fields[each].type) for each in ("from", "to") if some.random() < 0.7
-                }  # type: ignore[union-attr]
+                }
             case "Int":
                 return some.randint(1, 50)
         if isinstance(named, graphql.GraphQLInputObjectType) and name in {"orderBy", "filter"}:

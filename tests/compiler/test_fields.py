@@ -1,5 +1,7 @@
 """Each field of the graph by itself, for every kind of viewer, by both ways of answering."""
 
+from typing import Any
+
 import graphql
 import pytest
 
@@ -37,7 +39,7 @@ async def test_every_field_of_every_thing(both: Both, type_name: str) -> None:
 
 @pytest.mark.parametrize("viewer", VIEWERS)
 async def test_the_fields_of_the_root(both: Both, viewer: str) -> None:
-    known = {
+    known: dict[str, Any] = {
         "id": [each[0] for each in both.world.ids.values()],
         "ids": [[each[-1] for each in both.world.ids.values()]],
         "search": ["a", "%", "_", "ö", both.world.ids["Artifact"][0][:12]],

@@ -78,13 +78,13 @@ async def build(slipway: Slipway) -> World:  # noqa: PLR0915  a list of what the
 
     # First, while nothing else is due.
     rolled = []
-    for status in ("COMPLETED", "FAILED", "CANCELLED", None):
-        made = await rolls.service(slipway, ada)
-        workloads.append(made.id)
-        await rolls.roll(ada, "replaceArtifact", made.id, artifactId=made.second)
-        rolled.append(made.id)
-        if status is not None:
-            await rolls.end_roll(slipway, made.id, status, ODD)
+    for ending in ("COMPLETED", "FAILED", "CANCELLED", None):
+        service = await rolls.service(slipway, ada)
+        workloads.append(service.id)
+        await rolls.roll(ada, "replaceArtifact", service.id, artifactId=service.second)
+        rolled.append(service.id)
+        if ending is not None:
+            await rolls.end_roll(slipway, service.id, ending, ODD)
     first = await draft("Änderung " + ODD_NAME, description=ODD, tags=odd_tags, spec=spec)
     await ada.mutate("updateRepository", repositoryId=first["repository"]["id"], tags=odd_tags, description=ODD)
     resources = [
@@ -92,10 +92,10 @@ async def build(slipway: Slipway) -> World:  # noqa: PLR0915  a list of what the
         {"container": "sidecar", "cpu": 2},
     ]
     overrides = [{"container": "main", **pointing}, {"container": "sidecar", "name": "PLAIN", "value": ODD}]
-    service = await harness.deploy(
+    deployed = await harness.deploy(
         ada, first["id"], tags=odd_tags, resources=resources, environment=overrides, importance="CRITICAL"
     )
-    workloads.append(service["id"])
+    workloads.append(deployed["id"])
     trial = await harness.start_test(ada, (await clone(first["id"]))["id"])
     workloads.append(trial["id"])
     await draft("draft without anything")
@@ -164,11 +164,11 @@ async def build(slipway: Slipway) -> World:  # noqa: PLR0915  a list of what the
         {"group": "böse\"'\\", "role": "OWNER"},
     )
     await harness.share(ada, "Workload", rolled[0], {"user": users["of a workload"], "role": "OWNER"})
-    await harness.share(ada, "Workload", service["id"], {"user": users["of a workload"], "role": "VIEWER"})
+    await harness.share(ada, "Workload", deployed["id"], {"user": users["of a workload"], "role": "VIEWER"})
     await harness.share(ada, "Credential", seen, {"group": "ops", "role": "VIEWER"})
     await ada.mutate("createApiToken", label=ODD_NAME, expiresIn="PT1H")
     line = logs.LogLine(main.now() - timedelta(hours=1), "main", "0", logs.LogStream.STDERR, ODD)
-    slipway.runtime.written[service["id"]] = [line, line]
+    slipway.runtime.written[deployed["id"]] = [line, line]
     everything = await viewers["administrator"].run(
         """{ repositories(first: 100) { nodes { id } } artifacts(first: 100) { nodes { id containers { id } } }
         workloads(first: 100) { nodes { id history { nodes { id } } } } credentials { nodes { id } }
