@@ -28,24 +28,6 @@ WORDS = [
     *("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven", "inlet"),
     *("jetty", "knoll", "ledge", "maple", "north", "ocean", "pearl", "quartz"),
 ]
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "haven",
-    "inlet",
-    "jetty",
-    "knoll",
-    "ledge",
-    "maple",
-    "north",
-    "ocean",
-    "pearl",
-    "quartz",
-]
 # Of ten repositories so many are shared with the group.
 SHARED_OF_TEN = 8
 TEAMS = [f"team-{number}" for number in range(50)]
