@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,7 @@ from app.runtimes.docker import DockerRuntime
 from app.runtimes.process import ProcessRuntime
 from app.settings import Settings
 from app.web.application import application
+from app.web.authentication import Remembered
 from app.web.gateway.endpoints import Endpoints
 from app.web.graphql import GraphQLApp
 from app.web.transport import HttpProtocol
@@ -281,10 +283,13 @@ def web(
             public_url=settings.public_url,
             read_logs=read_logs,
             surroundings=surroundings,
+            forget_viewers=remembered.forget,
         )
 
     async def authenticate(secret: str | None) -> Viewer | None:
         return None if secret is None else await people.authenticate(database, secret, now())
+
+    remembered = Remembered(authenticate, time.monotonic)
 
     async def check_health() -> dict[str, Any]:
         async with database.read() as session:
@@ -304,7 +309,7 @@ def web(
 
     graph = schema.build()
     compiler = Compiler(graph) if settings.compiler else None
-    graphql: GraphQLApp[Viewer] = GraphQLApp(graph, make_context, authenticate, compiler)
+    graphql: GraphQLApp[Viewer] = GraphQLApp(graph, make_context, remembered, compiler)
     return application(graphql=graphql, check_health=check_health, endpoints=endpoints, lifespan=lifespan)
 
 

@@ -30,7 +30,8 @@ class Surroundings:
 class Context:
     """Made for each operation; `public_url` is where clients reach the server, without a slash at the end.
 
-    `read_logs` and `surroundings` are the same for all operations.
+    `read_logs`, `surroundings` and `forget_viewers` are the same for all operations; the last is to be called when a
+    token is good no more.
     """
 
     acting: acting.Context
@@ -38,6 +39,7 @@ class Context:
     public_url: str
     read_logs: ReadLogs
     surroundings: Surroundings
+    forget_viewers: Callable[[], None]
 
     @property
     def viewer(self) -> Viewer:

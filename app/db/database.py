@@ -6,6 +6,7 @@ Statements that answer with text go past SQLAlchemy, on connections of their own
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Any
 
 import asyncpg
@@ -31,6 +32,16 @@ SERVER_SETTINGS = {
 }
 
 
+class Plan(StrEnum):
+    """How PostgreSQL plans a statement: once for all arguments, or for these, where it finds that to be worth it.
+
+    https://www.postgresql.org/docs/current/runtime-config-query.html#GUC-PLAN-CACHE-MODE
+    """
+
+    ONCE = "force_generic_plan"
+    BY_ARGUMENTS = "auto"
+
+
 def sqlalchemy_url(dsn: str) -> str:
     """The same address for SQLAlchemy's asyncpg dialect: `postgres://…` and `postgresql://…` are both understood."""
     _, separator, rest = dsn.partition("://")
@@ -52,7 +63,7 @@ class Database:
         )
         event.listen(self.engine.sync_engine, "connect", _limit_transactions)
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._texts: asyncpg.Pool | None = None
+        self._pools: dict[str, asyncpg.Pool] = {}
         self._opening = asyncio.Lock()
 
     @asynccontextmanager
@@ -68,22 +79,22 @@ class Database:
             yield session
             await session.commit()
 
-    async def fetch_bytes(self, statement: str, *arguments: Any) -> bytes:
+    async def fetch_bytes(self, statement: str, *arguments: Any, plan: Plan) -> bytes:
         """The one value of a statement that answers with text.
 
         Raises:
             asyncpg.QueryCanceledError: it took longer than a statement may.
             asyncpg.PostgresError, asyncpg.InterfaceError, ValueError: the statement or an argument can't be used.
         """
-        pool = self._texts or await self._open()
+        pool = self._pools.get(plan) or await self._open(plan)
         async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
             found: bytes = await connection.fetchval(statement, *arguments)
         return found
 
-    async def _open(self) -> asyncpg.Pool:
+    async def _open(self, plan: Plan) -> asyncpg.Pool:
         async with self._opening:
-            if self._texts is None:
-                self._texts = await asyncpg.create_pool(
+            if plan not in self._pools:
+                self._pools[plan] = await asyncpg.create_pool(
                     self.dsn,
                     connection_class=_Stateless,
                     min_size=1,
@@ -91,14 +102,14 @@ class Database:
                     init=_keep_buffers,
                     max_cacheable_statement_size=STATEMENT_MAXIMUM_BYTES,
                     # Compiling a plan to machine code takes longer than any of these runs.
-                    server_settings={**SERVER_SETTINGS, "jit": "off"},
+                    server_settings={**SERVER_SETTINGS, "jit": "off", "plan_cache_mode": plan},
                 )
-            return self._texts
+            return self._pools[plan]
 
     async def close(self) -> None:
         """Close every connection of the pools."""
-        if self._texts is not None:
-            await self._texts.close()
+        for pool in self._pools.values():
+            await pool.close()
         await self.engine.dispose()
 
 

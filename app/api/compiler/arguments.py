@@ -6,7 +6,7 @@ which are its parameters. They are read by the same functions that resolvers use
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from graphql import FieldNode, GraphQLField
@@ -47,6 +47,16 @@ class Paging:
     wanted: filters.Filter
     order: lists.Order
     window: lists.Window
+
+
+def narrows(given: Iterable[Given]) -> bool:
+    """Whether a list is narrowed to values, of which some are rare and some are common: a plan is for one of these."""
+    return any(
+        getattr(each.read.wanted, field.name) is not None
+        for each in given
+        if isinstance(each.read, Paging)
+        for field in dataclasses.fields(each.read.wanted)
+    )
 
 
 def read(field: GraphQLField, node: FieldNode, variables: VariableValues, name: str, schema: Any) -> Given:

@@ -38,12 +38,13 @@ from strawberry.schema.schema import validate_document
 
 from app.api import limits
 from app.api.compiler import arguments, holes
-from app.api.compiler.arguments import PREFIX, CanNotCompileError, Given
+from app.api.compiler.arguments import PREFIX, CanNotCompileError, Given, narrows
 from app.api.compiler.dialect import written
 from app.api.compiler.statements import Writer
 from app.api.context import Context
 from app.api.fields import Scope
 from app.api.schema import CACHED_DOCUMENT_MAXIMUM_LENGTH, DOCUMENTS_CACHED_MAXIMUM, Schema
+from app.db.database import Plan
 from app.domain.people import Viewer
 
 STATEMENTS_CACHED_MAXIMUM = 500
@@ -78,6 +79,7 @@ class Statement:
     sql: str
     parameters: Sequence[str]
     holes: Sequence[holes.Hole]
+    plan: Plan
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -150,7 +152,7 @@ class Compiler:
             values |= each.values
         try:
             data = await context.acting.database.fetch_bytes(
-                statement.sql, *(values[name] for name in statement.parameters)
+                statement.sql, *(values[name] for name in statement.parameters), plan=statement.plan
             )
         except asyncpg.QueryCanceledError as error:
             raise TimeoutError from error
@@ -221,7 +223,7 @@ class Compiler:
             return None
         if len(sql) > STATEMENT_MAXIMUM_LENGTH:
             return None
-        return Statement(sql, parameters, writer.holes)
+        return Statement(sql, parameters, writer.holes, Plan.BY_ARGUMENTS if narrows(given.values()) else Plan.ONCE)
 
 
 def _operation(

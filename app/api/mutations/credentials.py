@@ -62,4 +62,6 @@ class CredentialMutations:
     async def revoke_api_token(self, info: Info, input: Given[inputs.ApiTokenInput]) -> DeleteResult:
         """See `people.revoke_token`."""
         token_id = convert.existing(ids.Kind.API_TOKEN, input.token_id)
-        return deleted(await people.revoke_token(acting(info), token_id))
+        revoked = await people.revoke_token(acting(info), token_id)
+        info.context.forget_viewers()
+        return deleted(revoked)
