@@ -102,7 +102,7 @@ class Database:
                     init=_keep_buffers,
                     max_cacheable_statement_size=STATEMENT_MAXIMUM_BYTES,
                     # Compiling a plan to machine code takes longer than any of these runs.
-                    server_settings={**SERVER_SETTINGS, "jit": "off", "plan_cache_mode": plan},
+                    server_settings={**SERVER_SETTINGS, "jit": "off", "plan_cache_mode": plan.value},
                 )
             return self._pools[plan]
 

@@ -1,0 +1,240 @@
+"""Requests per second of all servers for each query, in rounds that take turns, after all have answered the same."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+import httpx
+import typer
+
+from app.db import embedded, migrate
+from benchmarks import dataset
+from benchmarks.comparison.queries import DOCUMENTS, TITLES
+from benchmarks.server import eventually, serving
+
+HERE = Path(__file__).parent
+NODE = HERE / "node_modules" / ".bin" / "node"
+ROOT = HERE.parent.parent
+PEERS = {"Mercurius, JIT": "mercurius.mjs", "Apollo Server 5": "apollo.mjs", "PostGraphile 5": "postgraphile.mjs"}
+# Below that a rate is told with a decimal.
+SMALL = 10
+OURS, OFF, FLOOR = "Slipway", "Slipway, compiler off", "SQL by hand"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """The database, who asks, and the variables of the queries."""
+
+    dsn: str
+    token: str
+    variables: Mapping[str, Mapping[str, Any]]
+
+    def body(self, name: str) -> bytes:
+        """What is sent for a query."""
+        return json.dumps({"query": DOCUMENTS[name], "variables": self.variables[name]}).encode()
+
+
+@contextlib.contextmanager
+def world() -> Iterator[World]:
+    """A PostgreSQL that is filled."""
+    directory = Path(tempfile.mkdtemp(prefix="slipway-comparison-"))
+    directory.chmod(0o711)  # PostgreSQL's user passes here
+    server = embedded.start(directory, durable=False)
+    try:
+        yield asyncio.run(_fill(server.dsn))
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
+
+
+async def _fill(dsn: str) -> World:
+    await migrate.upgrade(dsn)
+    tokens = await dataset.fill(dsn, dataset.COMPARISON)
+    connection = await asyncpg.connect(dsn)
+    try:
+        artifact = await connection.fetchval("SELECT external_id FROM artifacts ORDER BY id OFFSET 2000 LIMIT 1")
+        creator = await connection.fetchval(
+            """SELECT users.external_id FROM users JOIN artifacts ON created_by_id = users.id
+            GROUP BY users.external_id ORDER BY count(*) DESC LIMIT 1"""
+        )
+    finally:
+        await connection.close()
+    wanted = {"createdBy": [creator], "tags": [{"name": "team", "values": ["team-0"]}]}
+    variables = {"Q1": {}, "Q2": {}, "Q3": {"id": artifact}, "Q4": {"filter": wanted}}
+    return World(dsn, tokens.reader, variables)
+
+
+@contextlib.contextmanager
+def started(arguments: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[None]:
+    """A process that listens on this port."""
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output)
+
+        def told() -> str:
+            output.seek(0)
+            return output.read()
+
+        try:
+            eventually(lambda: _listens(port), told)
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def servers(given: World, *, peers: bool) -> Iterator[Mapping[str, str]]:
+    """All servers, idle beside each other: what each is called, and where it answers (`{}`: the query's name)."""
+    common = {
+        "DATABASE_URL": given.dsn,
+        "SLIPWAY_RUNTIME": "process",
+        "SLIPWAY_ENCRYPTION_KEY": b64encode(secrets.token_bytes(32)).decode(),
+    }
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name, compiler in ((OURS, "on"), (OFF, "off")):
+            server = stack.enter_context(serving({**common, "SLIPWAY_COMPILER": compiler}))
+            found[name] = f"{server.url}/graphql"
+        port = _free_port()
+        uvicorn = [sys.executable, "-m", "uvicorn", "benchmarks.comparison.floor:app", "--port", str(port)]
+        options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        stack.enter_context(started([*uvicorn, *options], {"DATABASE_URL": given.dsn}, port))
+        found[FLOOR] = f"http://127.0.0.1:{port}/{{}}"
+        for name, script in PEERS.items() if peers else ():
+            port = _free_port()
+            production = {"NODE_ENV": "production", "GRAPHILE_ENV": "production"}
+            environment = {"DATABASE_URL": given.dsn, "PORT": str(port), **production}
+            stack.enter_context(started([str(NODE), str(HERE / script)], environment, port))
+            found[name] = f"http://127.0.0.1:{port}/graphql"
+        yield found
+
+
+def prove_equal(given: World, urls: Mapping[str, str]) -> None:
+    """All servers give the same answers.
+
+    Raises:
+        SystemExit: one of them does not.
+    """
+    headers = {"Authorization": f"Bearer {given.token}", "Content-Type": "application/json"}
+    for query in DOCUMENTS:
+        answers = {}
+        for name, url in urls.items():
+            response = httpx.post(url.format(query), content=given.body(query), headers=headers, timeout=60)
+            answers[name] = response.json()
+        expected = answers[OURS]
+        if "errors" in expected or not next(iter(expected["data"].values())):
+            sys.exit(f"{query}: {str(expected)[:500]}")
+        for name, answer in answers.items():
+            if answer != expected:
+                sys.exit(f"{query}: {name} answers otherwise: {str(answer)[:500]}")
+
+
+def measure(given: World, url: str, query: str, clients: int, seconds: int) -> float:
+    """Requests per second.
+
+    Raises:
+        RuntimeError: not all were answered with 200.
+    """
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(given.body(query))
+        body.flush()
+        arguments = [f"-c{clients}", "-t1", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "load.lua")]
+        told = subprocess.run(
+            ["wrk", *arguments, url.format(query)],
+            env={**os.environ, "BENCHMARK_BODY": body.name, "SLIPWAY_TOKEN": given.token},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    found = re.search(r"Requests/sec: +([\d.]+)", told)
+    if found is None or "Non-2xx" in told or "Socket errors" in told:
+        raise RuntimeError(told)
+    return float(found[1])
+
+
+def compare(
+    clients: Annotated[int, typer.Option(help="So many ask at once.")] = 16,
+    rounds: Annotated[int, typer.Option(help="So often all take their turn.")] = 3,
+    seconds: Annotated[int, typer.Option(help="How long each turn lasts.")] = 5,
+    peers: Annotated[bool, typer.Option(help="Whether the servers of others take part; they need npm ci.")] = True,
+    plot: Annotated[Path | None, typer.Option(help="Where to draw the table: a PNG.")] = None,
+) -> None:
+    """Print the table."""
+    with world() as given, servers(given, peers=peers) as urls:
+        prove_equal(given, urls)
+        measured: dict[str, dict[str, list[float]]] = {query: {name: [] for name in urls} for query in DOCUMENTS}
+        for query in DOCUMENTS:
+            for url in urls.values():
+                measure(given, url, query, clients, 1)  # warm
+        for _ in range(rounds):
+            for query, of in measured.items():
+                for name, rates in of.items():
+                    rates.append(measure(given, urls[name], query, clients, seconds))
+    medians = {query: {name: statistics.median(rates) for name, rates in of.items()} for query, of in measured.items()}
+    typer.echo(
+        f"{clients} clients, {rounds} rounds of {seconds} s, medians; requests per second, and Slipway's ratio to it\n"
+    )
+    typer.echo(table(medians))
+    if plot is not None:
+        draw(medians, plot)
+
+
+def table(medians: Mapping[str, Mapping[str, float]]) -> str:
+    """The table, as Markdown."""
+    names = list(next(iter(medians.values())))
+    lines = ["| query | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    for query, of in medians.items():
+        cells = [f"{of[name]:,.{0 if of[name] >= SMALL else 1}f}" + _ratio(of, name) for name in names]
+        lines.append(f"| {query} {TITLES[query]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _ratio(of: Mapping[str, float], name: str) -> str:
+    return "" if name == OURS or not of[name] else f" ({of[OURS] / of[name]:.2f} x)"
+
+
+def draw(medians: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """The table, as bars on a logarithmic scale."""
+    # Only who wants the picture needs the library.
+    import matplotlib.pyplot as plt  # noqa: PLC0415
+
+    names = list(next(iter(medians.values())))
+    figure, axes = plt.subplots(1, len(medians), figsize=(14, 4), sharey=False)
+    for axis, (query, of) in zip(axes, medians.items(), strict=True):
+        axis.barh(names[::-1], [of[name] for name in names[::-1]], color=["#c0c6d0"] * (len(names) - 1) + ["#2f6fdb"])
+        axis.set_title(f"{query}: requests per second", fontsize=9)
+        axis.tick_params(labelsize=8, labelleft=axis is axes[0])
+        axis.bar_label(axis.containers[0], fmt="{:,.0f}", fontsize=7, padding=2)
+        axis.margins(x=0.25)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    typer.run(compare)
