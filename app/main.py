@@ -326,7 +326,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     Raises:
         StartError: the address is taken, or the key or the runtime can't be used.
     """
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, settings.log_level)
     _raise_file_limit()
     choice = await choose_runtime(settings)
     with _listen(settings) as listener:
@@ -352,7 +352,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
 async def reconcile(settings: Settings, say: Callable[[str], None]) -> None:
     """Reconcile without serving, until told to stop. `say` tells the operator that it has begun."""
     _raise_file_limit()
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, settings.log_level)
     choice = await choose_runtime(settings)
     stop = asyncio.Event()
     async with connected(settings, share=True) as database:
@@ -444,7 +444,7 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def configure_logging(log_format: str) -> None:
+def configure_logging(log_format: str, log_level: str = "info") -> None:
     """Logs go to standard error, one line each; tracebacks never show the values of variables."""
     renderer: Any = structlog.processors.JSONRenderer(serializer=orjson.dumps)
     factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
@@ -460,7 +460,7 @@ def configure_logging(log_format: str) -> None:
     formatting = [structlog.processors.format_exc_info] if log_format == "json" else []
     structlog.configure(
         processors=[*shared, *formatting, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(log_level),
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )

@@ -283,6 +283,9 @@ class Settings(pydantic_settings.BaseSettings):
         validation_alias="SLIPWAY_COMPILER",
         description="on or off",
     )
+    log_level: Literal["info", "warning", "error"] = pydantic.Field(
+        default="info", validation_alias="SLIPWAY_LOG_LEVEL", description="info, warning or error"
+    )
     log_format: Literal["console", "json"] = pydantic.Field(
         default="console", validation_alias="SLIPWAY_LOG_FORMAT", description="console or json"
     )

@@ -63,6 +63,7 @@ def test_the_defaults(bare_environment: Path) -> None:
         "replicas_max": 100,
         "configured_public_url": None,
         "compiler": True,
+        "log_level": "info",
         "log_format": "console",
     }
 
@@ -90,6 +91,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "SLIPWAY_REPLICAS_MAX": "5",
         "SLIPWAY_PUBLIC_URL": "https://slipway.example/",
         "SLIPWAY_COMPILER": "off",
+        "SLIPWAY_LOG_LEVEL": "error",
         "SLIPWAY_LOG_FORMAT": "json",
     }
     for name, value in environment.items():
@@ -117,6 +119,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, bare_environmen
         "replicas_max": 5,
         "configured_public_url": "https://slipway.example",
         "compiler": False,
+        "log_level": "error",
         "log_format": "json",
     }
 
@@ -163,6 +166,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("SLIPWAY_REPLICAS_MAX", "0", "a number from 1 to 100"),
         ("SLIPWAY_REPLICAS_MAX", "101", "a number from 1 to 100"),
         ("SLIPWAY_COMPILER", "fast", "on or off"),
+        ("SLIPWAY_LOG_LEVEL", "loud", "info, warning or error"),
         ("SLIPWAY_LOG_FORMAT", "xml", "console or json"),
         *(
             (

@@ -4,7 +4,7 @@ Statements that answer with text go past SQLAlchemy, on connections of their own
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any
@@ -63,8 +63,7 @@ class Database:
         )
         event.listen(self.engine.sync_engine, "connect", _limit_transactions)
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._pools: dict[str, asyncpg.Pool] = {}
-        self._opening = asyncio.Lock()
+        self._texts = {plan: _Connections(dsn, plan) for plan in Plan}
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -86,44 +85,61 @@ class Database:
             asyncpg.QueryCanceledError: it took longer than a statement may.
             asyncpg.PostgresError, asyncpg.InterfaceError, ValueError: the statement or an argument can't be used.
         """
-        pool = self._pools.get(plan) or await self._open(plan)
-        async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-            found: bytes = await connection.fetchval(statement, *arguments)
+        found: bytes = await self._texts[plan].fetch_value(statement, arguments)
         return found
-
-    async def _open(self, plan: Plan) -> asyncpg.Pool:
-        async with self._opening:
-            if plan not in self._pools:
-                self._pools[plan] = await asyncpg.create_pool(
-                    self.dsn,
-                    connection_class=_Stateless,
-                    min_size=1,
-                    max_size=POOL_SIZE,
-                    init=_keep_buffers,
-                    max_cacheable_statement_size=STATEMENT_MAXIMUM_BYTES,
-                    # Compiling a plan to machine code takes longer than any of these runs.
-                    server_settings={**SERVER_SETTINGS, "jit": "off", "plan_cache_mode": plan.value},
-                )
-            return self._pools[plan]
 
     async def close(self) -> None:
         """Close every connection of the pools."""
-        for pool in self._pools.values():
-            await pool.close()
+        for connections in self._texts.values():
+            await connections.close()
         await self.engine.dispose()
 
 
-class _Stateless(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """A connection on which nothing is ever set, so that nothing has to be reset: a round trip less."""
+class _Connections:
+    """Connections for statements that stand alone: one after the other on each, so many at once.
 
-    def get_reset_query(self) -> str:
-        """What is run when the connection goes back to the pool."""
-        return ""
+    asyncpg's own pool makes a task and a timer for each statement, which costs more than the rest of it.
+    """
 
+    def __init__(self, dsn: str, plan: Plan) -> None:
+        self._dsn = dsn
+        self._plan = plan
+        self._idle: list[asyncpg.Connection] = []
+        self._slots = asyncio.Semaphore(POOL_SIZE)
 
-async def _keep_buffers(connection: asyncpg.Connection) -> None:
-    """A backend gives large buffers back to the kernel after each statement, until it was seen to want them again."""
-    await connection.fetchval("SELECT length(repeat('x', 16000000))")
+    async def fetch_value(self, statement: str, arguments: Sequence[Any]) -> Any:
+        if self._slots.locked():
+            async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
+                await self._slots.acquire()
+        else:
+            await self._slots.acquire()
+        connection: asyncpg.Connection | None = None
+        try:
+            while connection is None and self._idle:
+                connection = self._idle.pop()
+                connection = None if connection.is_closed() else connection
+            connection = connection or await self._connect()
+            return await connection.fetchval(statement, *arguments)
+        finally:
+            # One whose statement was cancelled is told so, and waits for it before the next.
+            if connection is not None and not connection.is_closed():
+                self._idle.append(connection)
+            self._slots.release()
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(
+            self._dsn,
+            max_cacheable_statement_size=STATEMENT_MAXIMUM_BYTES,
+            # Compiling a plan to machine code takes longer than any of these runs.
+            server_settings={**SERVER_SETTINGS, "jit": "off", "plan_cache_mode": self._plan.value},
+        )
+        # A backend gives large buffers back to the kernel after each statement, until it was seen to want them again.
+        await connection.fetchval("SELECT length(repeat('x', 16000000))")
+        return connection
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
 
 
 def _limit_transactions(connection: Any, _: object) -> None:

@@ -107,7 +107,8 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
                 {"Allow": "GET, POST"},
             )
         viewer = await self._viewer(request)
-        if _media_type(request) is None:
+        media_type = _media_type(request)
+        if media_type is None:
             raise Refusal(
                 406,
                 "NOT_ACCEPTABLE",
@@ -117,12 +118,12 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
         if inspect.isawaitable(context):
             context = await context
         if self.compiler is not None:
-            answer = await self._compiled(self.compiler, request, context)
+            answer = await self._compiled(self.compiler, request, context, media_type)
             if answer is not None:
                 return answer
         return await self.run(request, context=context, root_value=None)
 
-    async def _compiled(self, compiler: Compiler, request: Request, context: Any) -> Response | None:
+    async def _compiled(self, compiler: Compiler, request: Request, context: Any, media_type: str) -> Response | None:
         """The answer of the compiler; None where the request is to be executed.
 
         This goes past strawberry's view, which would take longer than the rest.
@@ -132,8 +133,8 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
             data = await unless_gone(request.receive, compiler.answer(request_data, context))
         except TimeoutError as error:
             result: dict[str, Any] = {"data": None, "errors": [internal_error(error, path=request.url.path)]}
-            return json_response(result, media_type=_media_type(request) or JSON)
-        return None if data is None else raw_response(b'{"data":' + data + b"}", _media_type(request) or JSON)
+            return json_response(result, media_type=media_type)
+        return None if data is None else raw_response(b'{"data":' + data + b"}", media_type)
 
     async def _viewer(self, request: Request) -> Viewer:
         match request.headers.getlist("authorization"):

@@ -114,6 +114,7 @@ def servers(given: World, *, peers: bool) -> Iterator[Mapping[str, str]]:
     common = {
         "DATABASE_URL": given.dsn,
         "SLIPWAY_RUNTIME": "process",
+        "SLIPWAY_LOG_LEVEL": "warning",  # nobody else writes a line for each request
         "SLIPWAY_ENCRYPTION_KEY": b64encode(secrets.token_bytes(32)).decode(),
     }
     with contextlib.ExitStack() as stack:

@@ -59,8 +59,18 @@ def narrows(given: Iterable[Given]) -> bool:
     )
 
 
-def read(field: GraphQLField, node: FieldNode, variables: VariableValues, name: str, schema: Any) -> Given:
+def read(
+    field: GraphQLField,
+    node: FieldNode,
+    variables: VariableValues,
+    name: str,
+    schema: Any,
+    *,
+    writing: bool = True,
+) -> Given:
     """Read the arguments of a field; `name` is that of the site.
+
+    `writing`: a statement is to be written by them; otherwise `Given.read` is not to be used.
 
     Raises:
         GraphQLError: they can't be used.
@@ -74,13 +84,13 @@ def read(field: GraphQLField, node: FieldNode, variables: VariableValues, name: 
     )
     match definition.metadata.get(DECLARATION):
         case Source() as source:
-            return _paging(source, given, name)
+            return _paging(source, given, name, writing=writing)
         case Nested(source=source):
-            return _paging(source, given, name)
+            return _paging(source, given, name, writing=writing)
         case ById(kind):
-            return _by_id(kind, given["id"], name)
+            return _by_id(kind, given["id"], name, writing=writing)
         case ByIds():
-            return _by_ids(given["ids"], name)
+            return _by_ids(given["ids"], name, writing=writing)
         case _:
             shape = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in given.items())
             return Given(shape, {}, given)
@@ -89,21 +99,22 @@ def read(field: GraphQLField, node: FieldNode, variables: VariableValues, name: 
 class _Writer:
     """Puts a parameter in the place of each value."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, writing: bool) -> None:
         self.name = name
+        self.writing = writing
         self.values: dict[str, Any] = {}
 
     def __call__(self, name: str, value: Any, value_type: Any) -> Any:
         full = f"{PREFIX}{self.name}_{name}"
         self.values[full] = value
-        return bindparam(full, type_=value_type)
+        return bindparam(full, type_=value_type) if self.writing else None
 
 
-def _paging(source: Source, given: Mapping[str, Any], name: str) -> Given:
+def _paging(source: Source, given: Mapping[str, Any], name: str, *, writing: bool) -> Given:
     order = connections.read_order(source, given.get("order_by"))
     window = connections.read_window(source, order, given)
     wanted = connections.read_wanted(given)
-    write = _Writer(name)
+    write = _Writer(name, writing=writing)
     shape: list[Hashable] = [order.name, order.descending, window.limit, window.backward]
     window = dataclasses.replace(
         window,
@@ -211,15 +222,15 @@ _VALUES: Mapping[str, Callable[[str, Any, _Writer, list[Hashable]], Any]] = {
 }
 
 
-def _by_id(kind: ids.Kind | None, text: str, name: str) -> Given:
+def _by_id(kind: ids.Kind | None, text: str, name: str, *, writing: bool) -> Given:
     found, value = inputs.read_any_id(text) if kind is None else (kind, inputs.read_id("id", kind, text))
-    write = _Writer(name)
+    write = _Writer(name, writing=writing)
     return Given(found, write.values, (found, write("id", value, Uuid())))
 
 
-def _by_ids(texts: list[str], name: str) -> Given:
+def _by_ids(texts: list[str], name: str, *, writing: bool) -> Given:
     found = inputs.read_ids(texts)
-    write = _Writer(name)
+    write = _Writer(name, writing=writing)
     kinds = tuple(sorted({each[0] for each in found if each is not None}))
     names = write("kinds", [None if each is None else each[0].value for each in found], _TEXTS)
     values = write("ids", [None if each is None else each[1] for each in found], _UUIDS)

@@ -139,7 +139,7 @@ class Compiler:
             *(variables.coerced.get(each) for each in operation.steering),
             *(given[site.name].shape for site in operation.variable),
         )
-        statement = self._statements.get(key, lambda: self._write(operation, variables, given, admin=viewer.admin))
+        statement = self._statements.get(key, lambda: self._write(operation, variables, admin=viewer.admin))
         if statement is None:
             return None
         values = {
@@ -188,20 +188,21 @@ class Compiler:
                     site.given = arguments.read(site.field, site.node, variables, site.name, self._schema)
                 found[site.name] = site.given
             for site in operation.variable:
-                found[site.name] = arguments.read(site.field, site.node, variables, site.name, self._schema)
+                found[site.name] = arguments.read(
+                    site.field, site.node, variables, site.name, self._schema, writing=False
+                )
         except GraphQLError:
             return None
         return found
 
-    def _write(
-        self, operation: Operation, variables: VariableValues, given: Mapping[str, Given], *, admin: bool
-    ) -> Statement | None:
+    def _write(self, operation: Operation, variables: VariableValues, *, admin: bool) -> Statement | None:
         names = {id(site.node): site.name for site in (*operation.fixed, *operation.variable)}
-        empty = VariableValues({}, {})
+        sites: list[Given] = []
 
         def read(field: GraphQLField, node: FieldNode) -> Given:
-            name = names.get(id(node))
-            return arguments.read(field, node, empty, "", self._schema) if name is None else given[name]
+            given = arguments.read(field, node, variables, names.get(id(node), ""), self._schema)
+            sites.append(given)
+            return given
 
         scope = Scope(
             viewer=Viewer(
@@ -223,7 +224,7 @@ class Compiler:
             return None
         if len(sql) > STATEMENT_MAXIMUM_LENGTH:
             return None
-        return Statement(sql, parameters, writer.holes, Plan.BY_ARGUMENTS if narrows(given.values()) else Plan.ONCE)
+        return Statement(sql, parameters, writer.holes, Plan.BY_ARGUMENTS if narrows(sites) else Plan.ONCE)
 
 
 def _operation(
