@@ -31,7 +31,8 @@ WORDS = [
 # Of ten repositories so many are shared with the group.
 SHARED_OF_TEN = 8
 TEAMS = [f"team-{number}" for number in range(50)]
-STATUSES = ["RUNNING"] * 6 + ["STOPPED"] * 2 + ["ERRORED", "TERMINATED"]
+# At rest: a server that is measured is not to work on them.
+STATUSES = ["STOPPED"] * 8 + ["TERMINATED"] * 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -268,11 +269,10 @@ class _World:
             position = number % locked * 2
             repository = self.repositories[min(position // each, len(self.repositories) - 1)][0]
             status = self.some.choice(STATUSES)
-            wanted = status if status in {"STOPPED", "TERMINATED"} else "RUNNING"
             yield (
                 *(thing_id, self._creator(), moment, moment, self.artifacts[position][0], repository, "SERVICE"),
                 *(self._name(number), "", ("LOW", "MODERATE", "HIGH", "CRITICAL")[number % 4], status, DIGEST),
-                *(specification, 1, int(status == "RUNNING"), "[]", 1, wanted, 1, 1, 1, moment, True, "[]", "[]", "[]"),
+                *(specification, 1, 0, "[]", 1, status, 1, 1, 1, moment, False, "[]", "[]", "[]"),
             )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import asyncpg
+import orjson
 import structlog
 from graphql import (
     DirectiveNode,
@@ -49,6 +50,8 @@ from app.domain.people import Viewer
 
 STATEMENTS_CACHED_MAXIMUM = 500
 STATEMENT_MAXIMUM_LENGTH = 200_000
+REQUESTS_CACHED_MAXIMUM = 1_000
+VARIABLES_MAXIMUM_BYTES = 2_048
 
 Value = TypeVar("Value")
 _log = structlog.get_logger(__name__)
@@ -82,6 +85,14 @@ class Statement:
     plan: Plan
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """A statement, and the values of its parameters that the request gives."""
+
+    statement: Statement
+    values: Mapping[str, Any]
+
+
 @dataclasses.dataclass(eq=False, slots=True)
 class Site:
     """A field with arguments. `given`: what they come to, where no variable is among them."""
@@ -111,58 +122,72 @@ class Compiler:
         self._schema = schema
         self._operations: _Recent[Operation | None] = _Recent(DOCUMENTS_CACHED_MAXIMUM)
         self._statements: _Recent[Statement | None] = _Recent(STATEMENTS_CACHED_MAXIMUM)
+        self._requests: _Recent[Ready | None] = _Recent(REQUESTS_CACHED_MAXIMUM)
 
     async def answer(self, request_data: GraphQLRequestData, context: Context) -> bytes | None:
         """The JSON text of `data`; None: the executor is to answer.
 
         Raises:
-            TimeoutError: the statement took too long.
+            TimeoutError: the statement took too long, or no connection was free for too long.
         """
-        query, name = request_data.query, request_data.operation_name
-        if not isinstance(query, str) or len(query) > CACHED_DOCUMENT_MAXIMUM_LENGTH:
+        ready = self._ready(request_data, admin=context.viewer.admin)
+        if ready is None:
             return None
-        operation = self._operations.get((query, name), lambda: self._read(query, name))
-        if operation is None:
-            return None
-        variables = get_variable_values(
-            self._schema.graphql, operation.definition.variable_definitions or (), request_data.variables or {}
-        )
-        if isinstance(variables, list):
-            return None
-        given = self._given(operation, variables)
-        if given is None:
-            return None
-        viewer = context.viewer
-        key = (
-            operation,
-            viewer.admin,
-            *(variables.coerced.get(each) for each in operation.steering),
-            *(given[site.name].shape for site in operation.variable),
-        )
-        statement = self._statements.get(key, lambda: self._write(operation, variables, admin=viewer.admin))
-        if statement is None:
-            return None
-        values = {
-            f"{PREFIX}user_id": viewer.user_id,
-            f"{PREFIX}groups": list(viewer.groups),
+        statement, values = ready.statement, ready.values
+        asked = {
+            f"{PREFIX}user_id": context.viewer.user_id,
+            f"{PREFIX}groups": context.viewer.groups,
             f"{PREFIX}now": context.acting.now,
             f"{PREFIX}public_url": context.public_url,
         }
-        for each in given.values():
-            values |= each.values
+        parameters = [values[name] if name in values else asked[name] for name in statement.parameters]
         try:
-            data = await context.acting.database.fetch_bytes(
-                statement.sql, *(values[name] for name in statement.parameters), plan=statement.plan
-            )
+            data = await context.acting.database.fetch_bytes(statement.sql, *parameters, plan=statement.plan)
+            return await holes.fill(data, statement.holes, context)
         except asyncpg.QueryCanceledError as error:
             raise TimeoutError from error
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
-            _log.warning("compiled_statement_failed", exc_info=True)
-            return None
-        try:
-            return await holes.fill(data, statement.holes, context)
+        except TimeoutError:
+            raise
         except GraphQLError:
             return None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OSError):
+            _log.warning("compiled_statement_failed", exc_info=True)
+            return None
+
+    def _ready(self, request_data: GraphQLRequestData, *, admin: bool) -> Ready | None:
+        """What is run for a request. The same comes to the same: it is remembered, where it is small."""
+        query, name, variables = request_data.query, request_data.operation_name, request_data.variables
+        if not isinstance(query, str) or len(query) > CACHED_DOCUMENT_MAXIMUM_LENGTH:
+            return None
+        text = orjson.dumps(variables) if variables else b""
+        if len(text) > VARIABLES_MAXIMUM_BYTES:
+            return self._make_ready(query, name, variables, admin=admin)
+        return self._requests.get(
+            (query, name, text, admin), lambda: self._make_ready(query, name, variables, admin=admin)
+        )
+
+    def _make_ready(
+        self, query: str, name: str | None, given: Mapping[str, Any] | None, *, admin: bool
+    ) -> Ready | None:
+        operation = self._operations.get((query, name), lambda: self._read(query, name))
+        if operation is None:
+            return None
+        definitions = operation.definition.variable_definitions or ()
+        variables = get_variable_values(self._schema.graphql, definitions, dict(given or {}))
+        arguments_given = None if isinstance(variables, list) else self._given(operation, variables)
+        if isinstance(variables, list) or arguments_given is None:
+            return None
+        key = (
+            operation,
+            admin,
+            *(variables.coerced.get(each) for each in operation.steering),
+            *(arguments_given[site.name].shape for site in operation.variable),
+        )
+        statement = self._statements.get(key, lambda: self._write(operation, variables, admin=admin))
+        if statement is None:
+            return None
+        values = {name: value for each in arguments_given.values() for name, value in each.values.items()}
+        return Ready(statement, values)
 
     def _read(self, query: str, name: str | None) -> Operation | None:
         """The operation, if it can be run by a statement."""
