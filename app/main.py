@@ -273,6 +273,8 @@ def web(
     read_logs = Reader(ask_for_logs)
     surroundings = Surroundings(where, frozenset(registry_credentials(settings).logins))
 
+    public_url = settings.public_url
+
     def make_context(_: Request, viewer: Viewer) -> Context:
         moment = now()
         return Context(
@@ -280,7 +282,7 @@ def web(
                 database, viewer, moment, limits, seals, resolves, requires_pins, endpoint=runtime.endpoint
             ),
             loaders=Loaders(database, viewer, moment),
-            public_url=settings.public_url,
+            public_url=public_url,
             read_logs=read_logs,
             surroundings=surroundings,
             forget_viewers=remembered.forget,

@@ -39,14 +39,18 @@ def application(
     """
     routes = [
         Route("/", _to_graphql),
-        Route("/graphql", _GraphQLOrGraphiQL(graphql, static_directory)),
         Mount("/graphiql/assets", graphiql.Assets(static_directory)),
         Route("/health", _health(check_health)),
     ]
     in_front = [] if endpoints is None else [Middleware(_EndpointsFirst, endpoints)]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(_AccessLog), *in_front, Middleware(_SecurityHeaders)],
+        middleware=[
+            Middleware(_AccessLog),
+            *in_front,
+            Middleware(_SecurityHeaders),
+            Middleware(_GraphQLFirst, _GraphQLOrGraphiQL(graphql, static_directory)),
+        ],
         exception_handlers={HTTPException: _no_such_page, Refusal: _refuse},
         lifespan=lifespan,
     )
@@ -139,6 +143,18 @@ class _EndpointsFirst:
             await self.endpoints(scope, receive, send_sandboxed)
         except Refusal as refusal:
             await refusal.response()(scope, receive, send_sandboxed)
+
+
+class _GraphQLFirst:
+    """GraphQL goes to its application straight: to find the route costs as much as to answer a small query."""
+
+    def __init__(self, app: ASGIApp, graphql: ASGIApp) -> None:
+        self.app = app
+        self.graphql = graphql
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_graphql = scope["type"] == "http" and scope["path"] == "/graphql"
+        await (self.graphql if is_graphql else self.app)(scope, receive, send)
 
 
 class _SecurityHeaders:

@@ -18,6 +18,11 @@ const VISIBLE = {
   workload: `(w.repository_id IN (${granted("repository")}) OR w.artifact_id IN (${granted("artifact")})
     OR w.id IN (${granted("workload")}))`,
 };
+// What is reached by its id may also be a frame: a workload of it is seen, or one that ran it before.
+const REACHABLE_ARTIFACT = `(${VISIBLE.artifact}
+  OR EXISTS (SELECT FROM workloads w WHERE w.artifact_id = a.id AND w.id IN (${granted("workload")}))
+  OR EXISTS (SELECT FROM replacements p JOIN workloads w ON w.id = p.workload_id
+    WHERE a.id IN (p.from_artifact_id, p.to_artifact_id) AND ${VISIBLE.workload}))`;
 const REMEMBERED_MILLISECONDS = 1000;
 
 export class Data {
@@ -77,7 +82,7 @@ export class Data {
   async artifact(viewer, id) {
     const [found] = await this.read(
       "artifact",
-      `SELECT ${ARTIFACT} FROM artifacts a WHERE a.id = $3 AND ${VISIBLE.artifact}`,
+      `SELECT ${ARTIFACT} FROM artifacts a WHERE a.id = $3 AND ${REACHABLE_ARTIFACT}`,
       [...viewer, uuid(id)],
     );
     return found ?? null;

@@ -91,7 +91,13 @@ const schema = makeGrafastSchema({
         },
         artifact(_, { $id }) {
           const $rows = tables.artifacts.find({ id: lambda($id, uuid) });
-          $rows.where(visible.artifact($rows));
+          // What is reached by its id may also be a frame: a workload of it is seen, or one that ran it before.
+          $rows.where(sql`(${visible.artifact($rows)}
+            OR EXISTS (SELECT FROM workloads w WHERE w.artifact_id = ${$rows.alias}.id AND w.id IN (${granted($rows, "workload")}))
+            OR EXISTS (SELECT FROM replacements p JOIN workloads w ON w.id = p.workload_id
+              WHERE ${$rows.alias}.id IN (p.from_artifact_id, p.to_artifact_id)
+              AND (w.repository_id IN (${granted($rows, "repository")}) OR w.artifact_id IN (${granted($rows, "artifact")})
+                OR w.id IN (${granted($rows, "workload")}))))`);
           return $rows.single();
         },
       },

@@ -22,5 +22,12 @@ SELECT convert_to(concat('{"data":{"artifact":', coalesce((SELECT concat('{"id":
   OR (user_id IS NULL AND group_name IS NULL)) OR w.id IN (SELECT workload_id FROM workload_grants WHERE user_id = $1 OR group_name = ANY ($2::text[])
   OR (user_id IS NULL AND group_name IS NULL))) ORDER BY w.id DESC LIMIT 5) page), ']}', '}') FROM artifacts a WHERE a.id = $3 AND (a.repository_id IN (SELECT repository_id FROM repository_grants WHERE user_id = $1 OR group_name = ANY ($2::text[])
   OR (user_id IS NULL AND group_name IS NULL)) OR a.id IN (SELECT artifact_id FROM artifact_grants WHERE user_id = $1 OR group_name = ANY ($2::text[])
-  OR (user_id IS NULL AND group_name IS NULL)))), 'null'), '}}'),
+  OR (user_id IS NULL AND group_name IS NULL))
+  OR EXISTS (SELECT FROM workloads w WHERE w.artifact_id = a.id AND w.id IN (SELECT workload_id FROM workload_grants
+    WHERE user_id = $1 OR group_name = ANY ($2::text[]) OR (user_id IS NULL AND group_name IS NULL)))
+  OR EXISTS (SELECT FROM replacements p JOIN workloads w ON w.id = p.workload_id WHERE a.id IN (p.from_artifact_id, p.to_artifact_id)
+    AND (w.repository_id IN (SELECT repository_id FROM repository_grants WHERE user_id = $1 OR group_name = ANY ($2::text[])
+    OR (user_id IS NULL AND group_name IS NULL)) OR w.artifact_id IN (SELECT artifact_id FROM artifact_grants WHERE user_id = $1 OR group_name = ANY ($2::text[])
+    OR (user_id IS NULL AND group_name IS NULL)) OR w.id IN (SELECT workload_id FROM workload_grants WHERE user_id = $1 OR group_name = ANY ($2::text[])
+    OR (user_id IS NULL AND group_name IS NULL)))))), 'null'), '}}'),
   'UTF8')
