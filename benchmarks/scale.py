@@ -1,0 +1,243 @@
+"""What a page of 20 artifacts costs among 10,000, 100,000 and 1,000,000, for each filter and order, first and deep.
+
+Each time is that of the statement alone, as the server prepares and plans it, on one connection: the median of many.
+"""
+
+import asyncio
+import dataclasses
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+import typer
+
+from app import main
+from app.api import schema
+from app.api.compiler.arguments import PREFIX
+from app.api.compiler.compiler import Compiler, Ready
+from app.db import embedded, migrate
+from benchmarks import dataset
+
+TIMES_MINIMUM, TIMES_MAXIMUM, SECONDS = 3, 30, 2.0
+PAGE = "nodes { id name status }"
+# What a filter narrows to: something common, and something rare.
+FILTERS: Mapping[str, str] = {
+    "no filter": "",
+    "createdBy, who made much": 'createdBy: ["{creator}"]',
+    "createdBy, who made little": 'createdBy: ["{rare_creator}"]',
+    "createdBy, of both": 'createdBy: ["{creator}", "{rare_creator}"]',
+    "tags, common": 'tags: [{{name: "stage", values: ["production"]}}]',
+    "tags, rare": 'tags: [{{name: "team", values: ["team-40"]}}]',
+    "tags, two": 'tags: [{{name: "stage", values: ["test"]}}, {{name: "team", values: ["team-20"]}}]',
+    "status LOCKED": "status: [LOCKED]",
+    "type": "type: [SERVICE]",
+    "image, common": 'image: "{image}"',
+    "image, rare": 'image: "{rare_image}"',
+    "repositoryId": 'repositoryId: "{repository}"',
+    "inUse": "inUse: true",
+    "createdAt": 'createdAt: {{from: "2026-01-02T00:00:00Z"}}',
+    "updatedAt": 'updatedAt: {{to: "2026-03-01T00:00:00Z"}}',
+    "search, in many names": 'search: "amber"',
+    "search, in one name": 'search: "-4321"',
+    "search, in none": 'search: "nowhere"',
+    "search, an id": 'search: "{id}"',
+}
+ORDERS = ("NAME", "STATUS", "VERSION", "CREATED_AT", "UPDATED_AT")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """A document, what it is called, and whether it begins in the middle of its list."""
+
+    name: str
+    document: str
+    deep: bool
+
+
+def cases(known: Mapping[str, str]) -> Iterator[Case]:
+    """Everything that is measured. `{after}` stands for the cursor of a page deep in the list."""
+    for name, text in FILTERS.items():
+        narrowed = text.format(**known)
+        for deep in (False, True):
+            after = ', after: "{after}"' if deep else ""
+            document = f"{{ artifacts(first: 20, filter: {{{narrowed}}}{after}) {{ {PAGE} }} }}"
+            yield Case(name, document, deep)
+    for order in ORDERS:
+        for direction in ("ASC", "DESC"):
+            for deep in (False, True):
+                after = ', after: "{after}"' if deep else ""
+                arguments = f"first: 20, orderBy: {{field: {order}, direction: {direction}}}{after}"
+                yield Case(f"by {order} {direction}", f"{{ artifacts({arguments}) {{ {PAGE} }} }}", deep)
+
+
+class World:
+    """A database that is filled, and two who ask."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.compiler = Compiler(schema.build())
+        self.viewers: dict[str, tuple[UUID, list[str], bool]] = {}
+        self.known: dict[str, str] = {}
+        self.connections: dict[str, asyncpg.Connection] = {}
+
+    async def open(self) -> None:
+        """Find out what there is to ask for."""
+        connection = await asyncpg.connect(self.dsn)
+        for username, groups, admin in (("reader", ["staff"], False), ("root", [], True)):
+            user_id = await connection.fetchval("SELECT id FROM users WHERE username = $1", username)
+            self.viewers[username] = (user_id, groups, admin)
+        creators = [
+            row[0]
+            for row in await connection.fetch(
+                """SELECT (SELECT external_id FROM users WHERE id = created_by_id) FROM artifacts
+                GROUP BY created_by_id ORDER BY count(*) DESC"""
+            )
+        ]
+        images = [
+            row[0]
+            for row in await connection.fetch("SELECT image_name FROM containers GROUP BY 1 ORDER BY count(*) DESC")
+        ]
+        self.known = {
+            "creator": creators[0],
+            "rare_creator": creators[-1],
+            "image": images[0],
+            "rare_image": images[-1],
+            "repository": await connection.fetchval("SELECT external_id FROM repositories OFFSET 7 LIMIT 1"),
+            "id": await connection.fetchval("SELECT external_id FROM artifacts OFFSET 77 LIMIT 1"),
+        }
+        await connection.close()
+
+    def ready(self, document: str, viewer: str) -> Ready:
+        """What the server runs for a document."""
+        found = self.compiler._make_ready(document, None, None, admin=self.viewers[viewer][2])  # noqa: SLF001
+        assert found is not None, document  # noqa: S101  all of them can be compiled
+        return found
+
+    async def run(self, ready: Ready, viewer: str, prefix: str = "") -> Any:
+        """The answer of a statement, or of one before which `prefix` stands: EXPLAIN."""
+        plan = ready.statement.plan
+        if plan not in self.connections:
+            settings = {"jit": "off", "plan_cache_mode": plan.value, "timezone": "UTC"}
+            self.connections[plan] = await asyncpg.connect(
+                self.dsn, server_settings=settings, max_cacheable_statement_size=0
+            )
+        user_id, groups, _ = self.viewers[viewer]
+        asked = {
+            f"{PREFIX}user_id": user_id,
+            f"{PREFIX}groups": groups,
+            f"{PREFIX}now": main.now(),
+            f"{PREFIX}public_url": "http://slipway.test",
+        } | dict(ready.values)
+        arguments = [asked[name] for name in ready.statement.parameters]
+        return await self.connections[plan].fetch(prefix + ready.statement.sql, *arguments)
+
+    async def deep_cursor(self, case: Case, viewer: str) -> str | None:
+        """The cursor in the middle of the list of a case: of row 200,000, or of the half of what there is."""
+        document = case.document.replace(', after: "{after}"', "").replace("first: 20", "first: 1")
+        count = await self._answer(document.replace(PAGE, "totalCount"), viewer)
+        offset = min(200_000, count["totalCount"] // 2)
+        if offset < 1:
+            return None
+        ready = self.ready(document.replace(PAGE, "edges { cursor }"), viewer)
+        head, _, rest = ready.statement.sql.rpartition(" LIMIT 1)")
+        statement = dataclasses.replace(ready.statement, sql=f"{head} OFFSET {offset} LIMIT 1){rest}")
+        [row] = await self.run(dataclasses.replace(ready, statement=statement), viewer)
+        cursor: str = orjson.loads(row[0])["artifacts"]["edges"][0]["cursor"]
+        return cursor
+
+    async def _answer(self, document: str, viewer: str) -> Any:
+        [row] = await self.run(self.ready(document, viewer), viewer)
+        return orjson.loads(row[0])["artifacts"]
+
+    async def milliseconds(self, case: Case, viewer: str) -> tuple[float, str]:
+        """The median time of a case, and what is wrong with its plan."""
+        document = case.document
+        if case.deep:
+            cursor = await self.deep_cursor(case, viewer)
+            if cursor is None:
+                return float("nan"), ""
+            document = document.replace("{after}", cursor)
+        ready = self.ready(document, viewer)
+        for _ in range(6):
+            await self.run(ready, viewer)
+        times: list[float] = []
+        begun = time.perf_counter()
+        while len(times) < TIMES_MAXIMUM and (time.perf_counter() - begun < SECONDS or len(times) < TIMES_MINIMUM):
+            started = time.perf_counter()
+            await self.run(ready, viewer)
+            times.append(time.perf_counter() - started)
+        plan = "\n".join(row[0] for row in await self.run(ready, viewer, "EXPLAIN "))
+        wrong = [
+            each
+            for each in ("Seq Scan on artifacts ", "Seq Scan on artifact_tags ", "Seq Scan on containers ", "Sort")
+            if each in plan
+        ]
+        return 1000 * statistics.median(times), ", ".join(each.strip() for each in wrong)
+
+
+async def measured(dsn: str, only: str) -> dict[tuple[str, bool, str], tuple[float, str]]:
+    """Every case for every viewer."""
+    world = World(dsn)
+    await world.open()
+    found = {}
+    for case in cases(world.known):
+        if only in case.name:
+            for viewer in world.viewers:
+                found[case.name, case.deep, viewer] = await world.milliseconds(case, viewer)
+    for connection in world.connections.values():
+        await connection.close()
+    return found
+
+
+async def fill(dsn: str, artifacts: int) -> str:
+    """A database with so many artifacts; answers its DSN."""
+    name = f"scale{artifacts}"
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    filled = dsn.replace("@/postgres?", f"@/{name}?")
+    await migrate.upgrade(filled)
+    begun = time.monotonic()
+    await dataset.fill(filled, dataset.scale(artifacts))
+    typer.echo(f"{artifacts:,} artifacts were filled in within {time.monotonic() - begun:.0f} s", err=True)
+    return filled
+
+
+def scale(
+    sizes: Annotated[str, typer.Option(help="How many artifacts, the least first.")] = "10000,100000,1000000",
+    only: Annotated[str, typer.Option(help="Only the cases with this in their names.")] = "",
+) -> None:
+    """Print the table."""
+    numbers = [int(each) for each in sizes.split(",")]
+    directory = Path(tempfile.mkdtemp(prefix="slipway-scale-"))
+    directory.chmod(0o711)  # PostgreSQL's user passes here
+    server = embedded.start(directory, durable=False)
+    try:
+        found = [asyncio.run(measured(asyncio.run(fill(server.dsn, number)), only)) for number in numbers]
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
+    report(numbers, found)
+
+
+def report(numbers: list[int], found: list[dict[tuple[str, bool, str], tuple[float, str]]]) -> None:
+    """The table, as Markdown."""
+    typer.echo("| page | who | " + " | ".join(f"{number:,}" for number in numbers) + " | last / first | in the plan |")
+    typer.echo("|---|---|" + "--:|" * (len(numbers) + 1) + "---|")
+    for key, (_, wrong) in found[-1].items():
+        name, deep, viewer = key
+        times = [each[key][0] for each in found]
+        cells = " | ".join(f"{each:.2f} ms" for each in times)
+        page = f"{name}, deep" if deep else name
+        typer.echo(f"| {page} | {viewer} | {cells} | {times[-1] / times[0]:.2f} | {wrong} |")
+
+
+if __name__ == "__main__":
+    typer.run(scale)
