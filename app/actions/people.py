@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.actions import context as acting, sealing
 from app.actions.context import Context
-from app.db import tables, writes
+from app.db import access, tables, writes
 from app.db.database import Database
 from app.domain import errors, ids, validation
 from app.domain.enums import EventKind, Role
@@ -40,7 +40,10 @@ async def authenticate(database: Database, secret: str, now: datetime) -> Viewer
     token, user, member = tables.ApiTokenRow, tables.UserRow, tables.GroupMemberRow
     groups = select(func.array_agg(member.group_name)).where(col(member.user_id) == col(user.id)).scalar_subquery()
     statement: Any = (
-        select(token.id, token.read_only, token.last_used_at, user.id, user.username, user.admin, groups)  # type: ignore[call-overload]
+        select(  # type: ignore[call-overload]
+            *(token.id, token.read_only, token.last_used_at, user.id, user.username, user.admin, groups),
+            access.sees_much(col(user.id)),
+        )
         .join(user, col(user.id) == col(token.user_id))
         .where(
             col(token.secret_sha256) == sealing.token_digest(secret),
@@ -51,7 +54,7 @@ async def authenticate(database: Database, secret: str, now: datetime) -> Viewer
         found = (await session.exec(statement)).one_or_none()
         if found is None:
             return None
-        token_id, read_only, last_used_at, user_id, username, admin, group_names = found
+        token_id, read_only, last_used_at, user_id, username, admin, group_names, sees_much = found
     if last_used_at is None or now - last_used_at >= LAST_USED_PRECISION:
         async with database.transaction() as session:
             await session.exec(update(token).where(col(token.id) == token_id).values(last_used_at=now))
@@ -62,6 +65,7 @@ async def authenticate(database: Database, secret: str, now: datetime) -> Viewer
         groups=tuple(sorted(group_names or ())),
         read_only=read_only,
         token_id=token_id,
+        sees_much=sees_much,
     )
 
 

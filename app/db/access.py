@@ -3,6 +3,9 @@
 A role on a repository holds for its artifacts, a role on an artifact for its workloads; of several the strongest
 counts. A thing under which the viewer sees something, though it has no role there, is a *frame*: it can be reached, and
 is in no list. So is what a workload that the viewer sees ran before it was replaced, or is to run.
+
+What is shared with a viewer is listed once for a statement, which is what costs least, unless it is a lot: then each
+row is looked up.
 """
 
 from collections.abc import Iterator
@@ -17,6 +20,8 @@ from app.db.tables.columns import ROLE
 from app.db.values import one_of
 from app.domain.enums import Role
 from app.domain.people import Viewer
+
+LISTED_MAXIMUM = 1_000
 
 Shared = type[tables.RepositoryRow] | type[tables.ArtifactRow] | type[tables.WorkloadRow] | type[tables.CredentialRow]
 
@@ -36,9 +41,32 @@ def subject_is(grant: Any, viewer: Viewer) -> ColumnElement[bool]:
     )
 
 
-def granted(grant: Any, on: str, viewer: Viewer) -> Any:
-    """The ids of the things that grants of this table give the viewer a role on."""
-    return select(getattr(grant, on)).where(subject_is(grant, viewer))
+def _granted(grant: Any, on: str, thing_id: Any, viewer: Viewer) -> ColumnElement[bool]:
+    """Whether a grant of this table gives the viewer a role on the thing of this id."""
+    if viewer.sees_much:
+        # With a limit it stays a lookup: PostgreSQL would make a list of it again.
+        return (
+            select(true()).where(getattr(grant, on) == thing_id, subject_is(grant, viewer)).limit(1).scalar_subquery()
+        )
+    return thing_id.in_(select(getattr(grant, on)).where(subject_is(grant, viewer)))  # type: ignore[no-any-return]
+
+
+def sees_much(user_id: Any) -> ColumnElement[bool]:
+    """Whether so much is shared with a user that it is better looked up."""
+    member: Any = tables.GroupMemberRow
+    groups: Any = select(member.group_name).where(col(member.user_id) == user_id)
+    found = []
+    for table in (tables.RepositoryGrantRow, tables.ArtifactGrantRow, tables.WorkloadGrantRow):
+        grant: Any = table
+        for subject in (
+            grant.user_id == user_id,
+            grant.group_name.in_(groups.correlate_except(member)),
+            and_(grant.user_id.is_(None), grant.group_name.is_(None)),
+        ):
+            some: Any = select(grant.id).where(subject).limit(LISTED_MAXIMUM + 1).correlate_except(grant).subquery()
+            counted: Any = select(func.count() > LISTED_MAXIMUM).select_from(some)
+            found.append(counted.scalar_subquery())
+    return or_(*found)
 
 
 def _strongest(grant: Any, on: Any, to: Any, viewer: Viewer) -> ScalarSelect[Any]:
@@ -84,19 +112,21 @@ def visible(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     kind = entity(thing)
     if viewer.admin:
         return true()
-    repositories = granted(tables.RepositoryGrantRow, "repository_id", viewer)
-    artifacts = granted(tables.ArtifactGrantRow, "artifact_id", viewer)
+
+    def of_repository(repository_id: Any) -> ColumnElement[bool]:
+        return _granted(tables.RepositoryGrantRow, "repository_id", repository_id, viewer)
+
+    def of_artifact(artifact_id: Any) -> ColumnElement[bool]:
+        return _granted(tables.ArtifactGrantRow, "artifact_id", artifact_id, viewer)
+
     if issubclass(kind, tables.RepositoryRow):
-        return thing.id.in_(repositories)  # type: ignore[no-any-return]
+        return of_repository(thing.id)
     if issubclass(kind, tables.ArtifactRow):
-        return or_(thing.repository_id.in_(repositories), thing.id.in_(artifacts))
+        return or_(of_repository(thing.repository_id), of_artifact(thing.id))
     if issubclass(kind, tables.WorkloadRow):
-        return or_(
-            thing.repository_id.in_(repositories),
-            thing.artifact_id.in_(artifacts),
-            thing.id.in_(granted(tables.WorkloadGrantRow, "workload_id", viewer)),
-        )
-    return thing.id.in_(granted(tables.CredentialGrantRow, "credential_id", viewer))  # type: ignore[no-any-return]
+        own = _granted(tables.WorkloadGrantRow, "workload_id", thing.id, viewer)
+        return or_(of_repository(thing.repository_id), of_artifact(thing.artifact_id), own)
+    return _granted(tables.CredentialGrantRow, "credential_id", thing.id, viewer)
 
 
 def reachable(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
@@ -105,20 +135,20 @@ def reachable(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     seen = visible(thing, viewer)
     if viewer.admin or not issubclass(kind, tables.RepositoryRow | tables.ArtifactRow):
         return seen
-    workloads = granted(tables.WorkloadGrantRow, "workload_id", viewer)
-    under = tables.WorkloadRow
+    workload = tables.WorkloadRow
+    of_workload = _granted(tables.WorkloadGrantRow, "workload_id", col(workload.id), viewer)
     if issubclass(kind, tables.ArtifactRow):
         return or_(
             seen,
-            exists().where(col(under.artifact_id) == thing.id, col(under.id).in_(workloads)),
+            exists().where(col(workload.artifact_id) == thing.id, of_workload),
             exists().where(*_in_the_history(thing.id, viewer)),
         )
-    artifacts = granted(tables.ArtifactGrantRow, "artifact_id", viewer)
     within = tables.ArtifactRow
+    of_artifact = _granted(tables.ArtifactGrantRow, "artifact_id", col(within.id), viewer)
     return or_(
         seen,
-        exists().where(col(within.repository_id) == thing.id, col(within.id).in_(artifacts)),
-        exists().where(col(under.repository_id) == thing.id, col(under.id).in_(workloads)),
+        exists().where(col(within.repository_id) == thing.id, of_artifact),
+        exists().where(col(workload.repository_id) == thing.id, of_workload),
         exists().where(col(within.repository_id) == thing.id, *_in_the_history(col(within.id), viewer)),
     )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, exists, false, func, or_
+from sqlalchemy import ColumnElement, Integer, Text, and_, exists, false, func, literal_column, or_
 from sqlmodel import col, select
 
 from app.db import access, tables
@@ -212,7 +212,9 @@ ARTIFACT_ORDERS: Mapping[str, Order] = {
     **REPOSITORY_ORDERS,
     "STATUS": Order("STATUS", _by("status"), enums.ArtifactStatus),
     # Drafts have no version and come first.
-    "VERSION": Order("VERSION", lambda table: func.coalesce(table.version, 0), read_number),
+    "VERSION": Order(
+        "VERSION", lambda table: func.coalesce(table.version, literal_column("0"), type_=Integer()), read_number
+    ),
 }
 WORKLOAD_ORDERS: Mapping[str, Order] = {
     **REPOSITORY_ORDERS,

@@ -8,7 +8,10 @@ from app.domain.enums import Role
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Viewer:
-    """The user behind a token, and what the token adds. Administrators own everything."""
+    """The user behind a token, and what the token adds. Administrators own everything.
+
+    `sees_much`: so much is shared with the user that it is better looked up than listed; see `app.db.access`.
+    """
 
     user_id: UUID
     username: str
@@ -16,6 +19,7 @@ class Viewer:
     groups: tuple[str, ...] = ()
     read_only: bool = False
     token_id: UUID | None = None
+    sees_much: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ async def test_without_the_compiler_it_is_more(both: Both) -> None:
 
 async def test_a_total_costs_nothing_where_nobody_asks(both: Both) -> None:
     client = both.on.anonymous(both.world.viewers["owner"].token)
+    await client.run("{ viewer { id } }")
     with counted(both.on) as statements:
         await client.run("{ artifacts(first: 1) { nodes { id } } }")
         await client.run("{ artifacts(first: 1) { totalCount } }")

@@ -7,7 +7,7 @@ the executor, which says so.
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import asyncpg
 import orjson
@@ -75,6 +75,13 @@ class _Recent(Generic[Value]):
         return value
 
 
+class Kind(NamedTuple):
+    """What of a viewer decides how a statement is written."""
+
+    admin: bool
+    sees_much: bool
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Statement:
     """A statement with the names of its parameters in order, and what fills the holes in its answer."""
@@ -130,7 +137,7 @@ class Compiler:
         Raises:
             TimeoutError: the statement took too long, or no connection was free for too long.
         """
-        ready = self._ready(request_data, admin=context.viewer.admin)
+        ready = self._ready(request_data, Kind(context.viewer.admin, context.viewer.sees_much))
         if ready is None:
             return None
         statement, values = ready.statement, ready.values
@@ -154,21 +161,17 @@ class Compiler:
             _log.warning("compiled_statement_failed", exc_info=True)
             return None
 
-    def _ready(self, request_data: GraphQLRequestData, *, admin: bool) -> Ready | None:
+    def _ready(self, request_data: GraphQLRequestData, kind: Kind) -> Ready | None:
         """What is run for a request. The same comes to the same: it is remembered, where it is small."""
         query, name, variables = request_data.query, request_data.operation_name, request_data.variables
         if not isinstance(query, str) or len(query) > CACHED_DOCUMENT_MAXIMUM_LENGTH:
             return None
         text = orjson.dumps(variables) if variables else b""
         if len(text) > VARIABLES_MAXIMUM_BYTES:
-            return self._make_ready(query, name, variables, admin=admin)
-        return self._requests.get(
-            (query, name, text, admin), lambda: self._make_ready(query, name, variables, admin=admin)
-        )
+            return self._make_ready(query, name, variables, kind)
+        return self._requests.get((query, name, text, kind), lambda: self._make_ready(query, name, variables, kind))
 
-    def _make_ready(
-        self, query: str, name: str | None, given: Mapping[str, Any] | None, *, admin: bool
-    ) -> Ready | None:
+    def _make_ready(self, query: str, name: str | None, given: Mapping[str, Any] | None, kind: Kind) -> Ready | None:
         operation = self._operations.get((query, name), lambda: self._read(query, name))
         if operation is None:
             return None
@@ -179,11 +182,11 @@ class Compiler:
             return None
         key = (
             operation,
-            admin,
+            kind,
             *(variables.coerced.get(each) for each in operation.steering),
             *(arguments_given[site.name].shape for site in operation.variable),
         )
-        statement = self._statements.get(key, lambda: self._write(operation, variables, admin=admin))
+        statement = self._statements.get(key, lambda: self._write(operation, variables, kind))
         if statement is None:
             return None
         values = {name: value for each in arguments_given.values() for name, value in each.values.items()}
@@ -220,7 +223,7 @@ class Compiler:
             return None
         return found
 
-    def _write(self, operation: Operation, variables: VariableValues, *, admin: bool) -> Statement | None:
+    def _write(self, operation: Operation, variables: VariableValues, kind: Kind) -> Statement | None:
         names = {id(site.node): site.name for site in (*operation.fixed, *operation.variable)}
         sites: list[Given] = []
 
@@ -233,7 +236,8 @@ class Compiler:
             viewer=Viewer(
                 user_id=bindparam(f"{PREFIX}user_id", type_=Uuid()),  # type: ignore[arg-type]
                 username="",
-                admin=admin,
+                admin=kind.admin,
+                sees_much=kind.sees_much,
                 groups=bindparam(f"{PREFIX}groups", type_=ARRAY(Text())),  # type: ignore[arg-type]
             ),
             now=bindparam(f"{PREFIX}now", type_=DateTime(timezone=True)),

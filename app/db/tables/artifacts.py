@@ -43,7 +43,7 @@ class RepositoryTagRow(Tag, table=True):
     """A tag of a repository."""
 
     __tablename__ = "repository_tags"
-    __table_args__ = (Index(None, "name", "value"),)
+    __table_args__ = (Index(None, "name", "value", "repository_id"),)
 
     repository_id: UUID = Field(primary_key=True, foreign_key="repositories.id", ondelete="CASCADE")
 
@@ -100,7 +100,7 @@ class ArtifactTagRow(Tag, table=True):
     """A tag of an artifact."""
 
     __tablename__ = "artifact_tags"
-    __table_args__ = (Index(None, "name", "value"),)
+    __table_args__ = (Index(None, "name", "value", "artifact_id"),)
 
     artifact_id: UUID = Field(primary_key=True, foreign_key="artifacts.id", ondelete="CASCADE")
 
@@ -127,9 +127,9 @@ class ContainerRow(SQLModel, table=True):
     __table_args__ = (
         external_id(Kind.CONTAINER),
         UniqueConstraint("artifact_id", "group_position", "name", deferrable=True, initially="DEFERRED"),
-        Index(None, "image_uri"),
-        Index(None, "image_name"),
-        Index(None, "image_digest", postgresql_where=sql("image_digest IS NOT NULL")),
+        Index(None, "image_uri", "artifact_id"),
+        Index(None, "image_name", "artifact_id"),
+        Index(None, "image_digest", "artifact_id", postgresql_where=sql("image_digest IS NOT NULL")),
     )
 
     id: UUID = Field(primary_key=True)
@@ -185,6 +185,7 @@ Index("ix_repositories_created_at_id", col(RepositoryRow.created_at), col(Reposi
 Index("ix_repositories_updated_at_id", col(RepositoryRow.updated_at), col(RepositoryRow.id))
 Index("ix_repositories_created_by_id_id", col(RepositoryRow.created_by_id), col(RepositoryRow.id))
 Index("ix_artifacts_lower_name_id", func.lower(col(ArtifactRow.name)), col(ArtifactRow.id))
+Index("ix_artifacts_version_id", func.coalesce(col(ArtifactRow.version), sql("0")), col(ArtifactRow.id))
 Index("ix_artifacts_status_id", col(ArtifactRow.status), col(ArtifactRow.id))
 Index("ix_artifacts_created_at_id", col(ArtifactRow.created_at), col(ArtifactRow.id))
 Index("ix_artifacts_updated_at_id", col(ArtifactRow.updated_at), col(ArtifactRow.id))

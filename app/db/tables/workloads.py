@@ -93,7 +93,7 @@ class WorkloadTagRow(Tag, table=True):
     """A tag of a workload."""
 
     __tablename__ = "workload_tags"
-    __table_args__ = (Index(None, "name", "value"),)
+    __table_args__ = (Index(None, "name", "value", "workload_id"),)
 
     workload_id: UUID = Field(primary_key=True, foreign_key="workloads.id", ondelete="CASCADE")
 
