@@ -33,13 +33,16 @@ SERVER_SETTINGS = {
 
 
 class Plan(StrEnum):
-    """How PostgreSQL plans a statement: once for all arguments, or for these, where it finds that to be worth it.
+    """How PostgreSQL plans a statement: once for all arguments, or each time for these.
+
+    Left to itself it takes the plan for all where that looks cheaper on average, and walks through a million rows to
+    find the one that a rare value has.
 
     https://www.postgresql.org/docs/current/runtime-config-query.html#GUC-PLAN-CACHE-MODE
     """
 
     ONCE = "force_generic_plan"
-    BY_ARGUMENTS = "auto"
+    BY_ARGUMENTS = "force_custom_plan"
 
 
 def sqlalchemy_url(dsn: str) -> str:

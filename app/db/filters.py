@@ -52,7 +52,8 @@ class Image:
     """A whole reference as written, a name without tag and digest, or a digest."""
 
     text: str
-    is_digest: bool
+    is_digest: bool = False
+    is_name: bool = False
 
 
 _ESCAPE = "/"
@@ -69,7 +70,9 @@ def search(kind: ids.Kind, text: str) -> Search:
 
 def image(text: str) -> Image:
     """What stands for an image that is looked for."""
-    return Image(text, references.is_digest(text))
+    reference = references.parse(text)
+    is_name = not isinstance(reference, str) and reference.name == text
+    return Image(text, is_digest=references.is_digest(text), is_name=is_name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Filter:
     repository_id: UUID | None = None
     artifact_id: UUID | None = None
     artifact_status: enums.ArtifactStatus | None = None
+    between: tuple[Callable[[Any], ColumnElement[bool]], ...] = ()
+    """What else holds of the ids in a page: it lets a search through tags or images begin where the page does."""
 
 
 def repositories(row: Any, wanted: Filter, _: Viewer) -> Conditions:
@@ -116,7 +121,7 @@ def artifacts(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     if wanted.repository_id is not None:
         found.append(row.repository_id == wanted.repository_id)
     if wanted.image is not None:
-        found.append(_has_image(row.id, wanted.image))
+        found.append(_has_image(row.id, wanted.image, wanted.between))
     if wanted.in_use is not None:
         live = exists().where(
             col(workload.artifact_id) == row.id, col(workload.status) != enums.WorkloadStatus.TERMINATED
@@ -170,7 +175,7 @@ def _common(row: Any, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnEleme
         asked = and_(getattr(tag, on) == row.id, tag.name == match.name)
         if match.values is not None:
             asked = and_(asked, one_of(tag.value, match.values, Text()))
-        found.append(exists().where(asked))
+        found.append(exists().where(asked, *(bound(getattr(tag, on)) for bound in wanted.between)))
     for column, span in ((row.created_at, wanted.created_at), (row.updated_at, wanted.updated_at)):
         if span is not None and span.start is not None:
             found.append(column >= span.start)
@@ -185,14 +190,21 @@ def _found_in(wanted: Search, thing_id: Any, *texts: Any) -> ColumnElement[bool]
     return or_(*in_text, false() if wanted.lowest is None else thing_id.between(wanted.lowest, wanted.highest))
 
 
-def _has_image(artifact_id: Any, wanted: Image) -> ColumnElement[bool]:
+def _has_image(
+    artifact_id: Any, wanted: Image, between: Sequence[Callable[[Any], ColumnElement[bool]]] = ()
+) -> ColumnElement[bool]:
     """A container whose image is this: the whole reference, its name without tag and digest, or its digest."""
     container = tables.ContainerRow
-    places: list[Any] = [col(container.image_uri), col(container.image_name), col(container.image_digest)]
+    # A reference with nothing behind its name is its name.
+    places: list[Any] = [col(container.image_name) if wanted.is_name else col(container.image_uri)]
     if wanted.is_digest:
-        places.append(func.split_part(container.image_uri, "@", 2))  # as a draft writes it, before it is pinned
+        places += [
+            col(container.image_digest),
+            func.split_part(container.image_uri, "@", 2),  # as a draft writes it, before it is pinned
+        ]
     matches = or_(*(place == wanted.text for place in places))
-    return artifact_id.in_(select(container.artifact_id).where(matches))  # type: ignore[no-any-return]
+    bounds = (bound(container.artifact_id) for bound in between)
+    return artifact_id.in_(select(container.artifact_id).where(matches, *bounds))  # type: ignore[no-any-return]
 
 
 def _lowered(name: str) -> Callable[[Any], Any]:
@@ -222,4 +234,6 @@ WORKLOAD_ORDERS: Mapping[str, Order] = {
     "IMPORTANCE": Order("IMPORTANCE", _by("importance"), enums.Importance),
 }
 # Without an order: newest first. Ids are UUIDv7, so the id alone is that order.
-NEWEST_FIRST = Order("NEWEST", lambda table: table.id, lambda value: UUID(read_text(value)), descending=True)
+NEWEST_FIRST = Order(
+    "NEWEST", lambda table: table.id, lambda value: UUID(read_text(value)), descending=True, by_id=True
+)

@@ -20,6 +20,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 class Order:
     """How a list is sorted. `key` gives the SQL expression for a table; `read` turns a cursor's JSON into its value.
 
+    `by_id`: the key is the id.
+
     `read` raises ValueError, TypeError or KeyError for what no cursor of this order holds.
     """
 
@@ -27,6 +29,7 @@ class Order:
     key: Callable[[Any], Any]
     read: Callable[[Any], Any]
     descending: bool = False
+    by_id: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,17 +138,32 @@ def within(row: Any, order: Order, window: Window) -> list[ColumnElement[bool]]:
     key = order.key(row)
     found: list[ColumnElement[bool]] = []
     for position, forward in ((window.after, True), (window.before, False)):
-        if position is not None:
+        if position is not None and order.by_id:
+            found.append(row.id > position.id if forward != order.descending else row.id < position.id)
+        elif position is not None:
             place = tuple_(_value(position.key, key.type), _value(position.id, Uuid()))
             here = tuple_(key, row.id)
             found.append(here > place if forward != order.descending else here < place)
     return found
 
 
+def between(order: Order, window: Window) -> tuple[Callable[[Any], ColumnElement[bool]], ...]:
+    """What the positions of a window say of an id alone; nothing where the list is not sorted by it."""
+    if not order.by_id:
+        return ()
+
+    def bound(position: Position, *, forward: bool) -> Callable[[Any], ColumnElement[bool]]:
+        return lambda thing_id: thing_id > position.id if forward != order.descending else thing_id < position.id
+
+    places = ((window.after, True), (window.before, False))
+    return tuple(bound(position, forward=forward) for position, forward in places if position is not None)
+
+
 def sort(row: Any, order: Order, window: Window) -> list[Any]:
     """In which order the rows of a window are read: from the end that it counts from."""
     ascending = order.descending == window.backward
-    return [each.asc() if ascending else each.desc() for each in (order.key(row), row.id)]
+    keys = (row.id,) if order.by_id else (order.key(row), row.id)
+    return [each.asc() if ascending else each.desc() for each in keys]
 
 
 def _value(value: Any, value_type: Any) -> Any:

@@ -52,10 +52,10 @@ class Paging:
 def narrows(given: Iterable[Given]) -> bool:
     """Whether a list is narrowed to values, of which some are rare and some are common: a plan is for one of these."""
     return any(
-        getattr(each.read.wanted, field.name) is not None
+        getattr(each.read.wanted, name) is not None
         for each in given
         if isinstance(each.read, Paging)
-        for field in dataclasses.fields(each.read.wanted)
+        for name in _VALUES
     )
 
 
@@ -142,12 +142,11 @@ def _position(
 
 def _filter(wanted: filters.Filter, write: _Writer, shape: list[Hashable]) -> filters.Filter:
     changed: dict[str, Any] = {}
-    for field in dataclasses.fields(wanted):
-        name, value = field.name, getattr(wanted, field.name)
-        if value is None:
-            continue
-        shape.append(name)
-        changed[name] = _VALUES[name](name, value, write, shape)
+    for name, bind in _VALUES.items():
+        value = getattr(wanted, name)
+        if value is not None:
+            shape.append(name)
+            changed[name] = bind(name, value, write, shape)
     return dataclasses.replace(wanted, **changed) if changed else wanted
 
 
@@ -181,8 +180,8 @@ def _span(name: str, value: filters.TimeRange, write: _Writer, shape: list[Hasha
 
 
 def _image(name: str, value: filters.Image, write: _Writer, shape: list[Hashable]) -> filters.Image:
-    shape.append(value.is_digest)
-    return filters.Image(write(name, value.text, Text()), value.is_digest)
+    shape.append((value.is_digest, value.is_name))
+    return dataclasses.replace(value, text=write(name, value.text, Text()))
 
 
 def _members(name: str, value: tuple[Any, ...], write: _Writer, _: list[Hashable]) -> Any:

@@ -4,6 +4,7 @@ Every table that is read has an alias of its own, so that a rule can name the sa
 every select names only its own alias in FROM (`correlate_except`), however deep it stands.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ from app.api.fields import (
     Told,
 )
 from app.api.people import EVERYONE
-from app.db import access, lists, tables
+from app.db import access, filters, lists, tables
 from app.db.aliases import Alias
 from app.domain import ids, lifecycle
 
@@ -339,9 +340,9 @@ class Writer:
         target = Alias(source.table)
         viewer = self.scope.viewer
 
-        def conditions(row: Any) -> list[Any]:
+        def conditions(row: Any, wanted: filters.Filter) -> list[Any]:
             seen = (access.visible(row, viewer),) if source.shared else ()
-            return [*under(row), *seen, *source.narrow(row, paging.wanted, viewer)]
+            return [*under(row), *seen, *source.narrow(row, wanted, viewer)]
 
         type_: Any = get_named_type(field.type)
         asked = self._selected(type_, details)
@@ -356,7 +357,7 @@ class Writer:
                     parts.append(f'"{type_.name}"')
                 case "totalCount":
                     counted = Alias(source.table)
-                    count = select(func.count()).select_from(counted).where(*conditions(counted))
+                    count = select(func.count()).select_from(counted).where(*conditions(counted, paging.wanted))
                     parts.append(count.correlate_except(counted).scalar_subquery())
                 case "nodes":
                     item_type = get_named_type(type_.fields["nodes"].type)
@@ -368,7 +369,8 @@ class Writer:
         parts.append("}")
         if not page.columns:
             return parts
-        inner = page.select([*conditions(target), *lists.within(target, order, window)])
+        wanted = dataclasses.replace(paging.wanted, between=lists.between(order, window))
+        inner = page.select([*conditions(target, wanted), *lists.within(target, order, window)])
         return [select(joined(parts)).select_from(inner).correlate_except(inner).scalar_subquery()]
 
     def _asks_for_more(self, type_: Any, asked: Mapping[str, Sequence[FieldDetails]], window: lists.Window) -> bool:
