@@ -8,7 +8,7 @@ import pytest
 from tests.api import walk
 from tests.compiler.conftest import Both
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.equality]
 
 VIEWERS = (
     "owner",
