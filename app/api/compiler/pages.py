@@ -67,11 +67,21 @@ class Page:
     def _kept(self, aggregate: Any) -> Any:
         return aggregate.filter(self._number <= self._limit) if self.asks_for_more else aggregate
 
+    def _in_order(self, *, reversed_: bool = False) -> Any:
+        """How an aggregate is to take the rows: as they come, in which they are read, or by their number.
+
+        One aggregate that sorts makes all that don't take the rows in its order; so either all of a page sort or none.
+        """
+        if not self.window.backward:
+            return None
+        return self._number.desc() if reversed_ else self._number.asc()
+
     def listed(self, parts: Parts) -> Parts:
         """One text of each row, as a list in the list's order."""
         item = self._column(f"item_{len(self.columns)}", joined(parts))
-        by = aggregate_order_by(COMMA, self._number.desc()) if self.window.backward else COMMA
-        return ["[", self._kept(func.string_agg(item, by)), "]"]
+        by = self._in_order(reversed_=True)
+        comma = COMMA if by is None else aggregate_order_by(COMMA, by)
+        return ["[", self._kept(func.string_agg(item, comma)), "]"]
 
     def more(self) -> Any:
         """Whether there is a row behind the page."""
@@ -93,10 +103,14 @@ class Page:
         key = self._column("key", self.order.key(self.row.source))
         row_id = self._column("id", self.row.source.id)
 
+        last = func.least(func.count(number), self._limit)
+        place = literal_column("1") if first != self.window.backward else last
+
         def at_end(value: Any) -> Any:
-            by = number.asc() if first != self.window.backward else number.desc()
-            found = self._kept(func.array_agg(aggregate_order_by(value, by), type_=ARRAY(value.type)))
-            return type_coerce(Grouping(found), ARRAY(value.type))[literal_column("1")]
+            by = self._in_order()
+            values = value if by is None else aggregate_order_by(value, by)
+            found = self._kept(func.array_agg(values, type_=ARRAY(value.type)))
+            return type_coerce(Grouping(found), ARRAY(value.type))[place]
 
         cursor = joined(['"', self.cursor(at_end(key), at_end(row_id)), '"'])
         return case((func.count(number) > literal_column("0"), cursor), else_=constant("null"))
