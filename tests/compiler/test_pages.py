@@ -6,7 +6,7 @@ import pytest
 
 from tests.compiler.conftest import Both
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.equality]
 
 SELECTIONS = ("nodes { name }", "edges { cursor node { id } }", "totalCount")
 INFOS = ("hasNextPage", "hasPreviousPage", "startCursor", "endCursor")
