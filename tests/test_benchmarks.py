@@ -68,3 +68,51 @@ def test_workloads_on_an_engine_are_measured(docker: engine.Docker) -> None:
         "| a server at rest, N workloads",
         "| a server at rest, N workloads",
     ]
+
+
+def run(module: str, *options: str) -> list[str]:
+    """What a benchmark prints, by lines."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk")
+def test_the_servers_are_compared_once_they_answer_the_same() -> None:
+    lines = run("comparison", "--no-peers", "--rounds", "1", "--seconds", "1", "--clients", "2", "--queries", "Q3")
+    number = r"[\d,.]+ \([\d.]+ x\)"
+    assert lines[2] == "| query | Slipway | Slipway, compiler off | SQL by hand |"
+    assert re.fullmatch(rf"\| Q3 one artifact with all of it \| [\d,]+ \| {number} \| {number} \|", lines[4])
+
+
+def test_pages_are_measured_at_every_size() -> None:
+    head, _, *rows = run("scale", "--sizes", "200,400", "--only", "status LOCKED")
+    assert head == "| page | who | 200 | 400 | last / first | in the plan |"
+    assert [row.split("|")[1].strip() for row in rows] == ["status LOCKED"] * 2 + ["status LOCKED, deep"] * 2
+
+
+def test_mutations_are_measured() -> None:
+    lines = run("mutations", "--clients", "2", "--each", "2")
+    assert [line.split("|")[1].strip() for line in lines[4:]] == [
+        "createArtifact",
+        "updateArtifact",
+        "lockArtifact",
+        "deployArtifact",
+    ]
+
+
+def test_starts_and_memory_are_measured() -> None:
+    lines = run("weight", "--requests", "1100", "--rounds", "1")
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "slipway --help",
+        "ready, with a database that is there",
+        "resident after 1,000 requests",
+        "resident after 1,100 requests",
+    ]

@@ -183,14 +183,17 @@ def compare(
     clients: Annotated[int, typer.Option(help="So many ask at once.")] = 16,
     rounds: Annotated[int, typer.Option(help="So often all take their turn.")] = 3,
     seconds: Annotated[int, typer.Option(help="How long each turn lasts.")] = 5,
+    queries: Annotated[str, typer.Option(help="Which queries.")] = "Q1,Q2,Q3,Q4",
     peers: Annotated[bool, typer.Option(help="Whether the servers of others take part; they need npm ci.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Where to draw the table: a PNG.")] = None,
 ) -> None:
     """Print the table."""
     with world() as given, servers(given, peers=peers) as urls:
         prove_equal(given, urls)
-        measured: dict[str, dict[str, list[float]]] = {query: {name: [] for name in urls} for query in DOCUMENTS}
-        for query in DOCUMENTS:
+        measured: dict[str, dict[str, list[float]]] = {
+            query: {name: [] for name in urls} for query in queries.split(",")
+        }
+        for query in measured:
             for url in urls.values():
                 measure(given, url, query, clients, 1)  # warm
         for _ in range(rounds):
