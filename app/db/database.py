@@ -22,8 +22,9 @@ TRANSACTION_TIMEOUT_SECONDS = 30
 POOL_SIZE = 10
 POOL_OVERFLOW = 10
 POOL_TIMEOUT_SECONDS = 10
-# A statement that answers with text is as long as the document that it stands for is rich.
-STATEMENT_MAXIMUM_BYTES = 200_000
+# What a connection keeps of statements that answer with text: PostgreSQL holds a plan for each, many times as large.
+STATEMENTS_PREPARED_MAXIMUM = 64
+PREPARED_MAXIMUM_BYTES = 32_768
 SERVER_SETTINGS = {
     "application_name": "slipway",
     "timezone": "UTC",
@@ -132,7 +133,8 @@ class _Connections:
     async def _connect(self) -> asyncpg.Connection:
         connection = await asyncpg.connect(
             self._dsn,
-            max_cacheable_statement_size=STATEMENT_MAXIMUM_BYTES,
+            statement_cache_size=STATEMENTS_PREPARED_MAXIMUM,
+            max_cacheable_statement_size=PREPARED_MAXIMUM_BYTES,
             # Compiling a plan to machine code takes longer than any of these runs.
             server_settings={**SERVER_SETTINGS, "jit": "off", "plan_cache_mode": self._plan.value},
         )
