@@ -18,7 +18,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(call checksum,requirements-dev.lock)
 GRAPHIQL_TRIED := $(VENV)/.graphiql-$(call checksum,$(GRAPHIQL))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test equality image lint lock graphiql schema clean
+.PHONY: help run test equality benchmarks image lint lock graphiql schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test: $(INSTALLED_DEV) lint ## install what is missing, then run every check and
 
 equality: $(INSTALLED_DEV) ## answer generated documents with the compiler and without (EQUALITY_DOCUMENTS=2000, EQUALITY_SEED=1)
 	$(BIN)/python -m pytest -n 2 -m equality tests/compiler
+
+benchmarks: $(INSTALLED_DEV) ## see that each benchmark starts
+	$(BIN)/python -m pytest -m benchmark tests/test_benchmarks.py
 
 image: $(INSTALLED_DEV) ## build the image and try what it promises; needs a Docker engine, as tests/engine.py starts one
 	$(BIN)/python -m pytest -m image

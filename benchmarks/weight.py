@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import secrets
 import statistics
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from typing import Annotated
 
 import httpx
@@ -31,7 +33,12 @@ def weight(
     command = [sys.executable, "-c", "from app.cli import main; main()", "--help"]
     typer.echo(f"| slipway --help | {_seconds(command, rounds):.2f} s |")
     with world() as given:
-        environment = {"DATABASE_URL": given.dsn, "SLIPWAY_RUNTIME": "process", "SLIPWAY_LOG_LEVEL": "warning"}
+        environment = {
+            "DATABASE_URL": given.dsn,
+            "SLIPWAY_RUNTIME": "process",
+            "SLIPWAY_LOG_LEVEL": "warning",
+            "SLIPWAY_ENCRYPTION_KEY": b64encode(secrets.token_bytes(32)).decode(),
+        }
         starts = []
         for _ in range(rounds):
             begun = time.perf_counter()

@@ -11,6 +11,8 @@ import pytest
 
 from tests import engine
 
+pytestmark = pytest.mark.benchmark
+
 ROOT = Path(__file__).parent.parent
 
 
