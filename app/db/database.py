@@ -87,7 +87,8 @@ class Database:
 
         Raises:
             asyncpg.QueryCanceledError: it took longer than a statement may.
-            asyncpg.PostgresError, asyncpg.InterfaceError, ValueError: the statement or an argument can't be used.
+            asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError, OSError: the
+                statement or an argument can't be used, or the connection.
         """
         found: bytes = await self._texts[plan].fetch_value(statement, arguments)
         return found
@@ -124,6 +125,11 @@ class _Connections:
                 connection = None if connection.is_closed() else connection
             connection = connection or await self._connect()
             return await connection.fetchval(statement, *arguments)
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            # Cut, maybe in the middle: nobody knows what it would say next.
+            if connection is not None:
+                connection.terminate()
+            raise
         finally:
             # One whose statement was cancelled is told so, and waits for it before the next.
             if connection is not None and not connection.is_closed():

@@ -38,6 +38,7 @@ async def ada(database_url: str) -> Any:
     [
         asyncpg.UndefinedFunctionError("no such function"),
         asyncpg.InterfaceError("closed"),
+        asyncpg.InternalClientError("another operation is in progress"),
         asyncpg.DataError("no such value"),
         ConnectionRefusedError(),
     ],

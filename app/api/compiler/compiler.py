@@ -157,7 +157,7 @@ class Compiler:
             raise
         except GraphQLError:
             return None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OSError):
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError, OSError):
             _log.warning("compiled_statement_failed", exc_info=True)
             return None
 
