@@ -224,7 +224,7 @@ def _ratio(of: Mapping[str, float], name: str) -> str:
 
 
 def draw(medians: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """The table, as bars on a logarithmic scale."""
+    """The table, as bars."""
     # Only who wants the picture needs the library.
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
