@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Text, and_, exists, false, func, literal_column, or_
+from sqlalchemy import ColumnElement, Integer, Text, and_, exists, false, func, literal_column, or_, union_all
 from sqlmodel import col, select
 
 from app.db import access, tables
-from app.db.lists import Order, read_number, read_text, read_time
+from app.db.aliases import Alias
+from app.db.lists import Order, Walk, read_number, read_text, read_time
 from app.db.values import among, member, one_of
 from app.domain import enums, ids, lifecycle, references
 from app.domain.people import Viewer
@@ -94,8 +95,8 @@ class Filter:
     repository_id: UUID | None = None
     artifact_id: UUID | None = None
     artifact_status: enums.ArtifactStatus | None = None
-    between: tuple[Callable[[Any], ColumnElement[bool]], ...] = ()
-    """What else holds of the ids in a page: it lets a search through tags or images begin where the page does."""
+    walk: Walk | None = None
+    """How a page goes through the ids: what is found through another table is then found in that order."""
 
 
 def repositories(row: Any, wanted: Filter, _: Viewer) -> Conditions:
@@ -112,7 +113,6 @@ def repositories(row: Any, wanted: Filter, _: Viewer) -> Conditions:
 
 def artifacts(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of artifacts."""
-    workload = tables.WorkloadRow
     found = [*_common(row, tables.ArtifactTagRow, "artifact_id", wanted)]
     if wanted.type is not None:
         found.append(member(row.type, wanted.type))
@@ -121,12 +121,9 @@ def artifacts(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     if wanted.repository_id is not None:
         found.append(row.repository_id == wanted.repository_id)
     if wanted.image is not None:
-        found.append(_has_image(row.id, wanted.image, wanted.between))
+        found.append(_has_image(row.id, wanted.image, wanted.walk))
     if wanted.in_use is not None:
-        live = exists().where(
-            col(workload.artifact_id) == row.id, col(workload.status) != enums.WorkloadStatus.TERMINATED
-        )
-        found.append(live if wanted.in_use else ~live)
+        found.append(_in_use(row.id, wanted.walk) if wanted.in_use else ~_in_use(row.id))
     return tuple(found)
 
 
@@ -172,10 +169,13 @@ def _common(row: Any, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnEleme
     if wanted.tags == ():
         found.append(false())
     for match in wanted.tags or ():
-        asked = and_(getattr(tag, on) == row.id, tag.name == match.name)
+        # A join: a thing has one tag of a name, and an index holds those of one value by the thing's id.
+        asked = Alias(tag)
+        found += [getattr(asked, on) == row.id, asked.name == match.name]
         if match.values is not None:
-            asked = and_(asked, one_of(tag.value, match.values, Text()))
-        found.append(exists().where(asked, *(bound(getattr(tag, on)) for bound in wanted.between)))
+            found.append(one_of(asked.value, match.values, Text()))
+        if wanted.walk is not None:
+            found += wanted.walk.within(getattr(asked, on))
     for column, span in ((row.created_at, wanted.created_at), (row.updated_at, wanted.updated_at)):
         if span is not None and span.start is not None:
             found.append(column >= span.start)
@@ -190,21 +190,35 @@ def _found_in(wanted: Search, thing_id: Any, *texts: Any) -> ColumnElement[bool]
     return or_(*in_text, false() if wanted.lowest is None else thing_id.between(wanted.lowest, wanted.highest))
 
 
-def _has_image(
-    artifact_id: Any, wanted: Image, between: Sequence[Callable[[Any], ColumnElement[bool]]] = ()
-) -> ColumnElement[bool]:
+def _has_image(artifact_id: Any, wanted: Image, walk: Walk | None = None) -> ColumnElement[bool]:
     """A container whose image is this: the whole reference, its name without tag and digest, or its digest."""
     container = tables.ContainerRow
     # A reference with nothing behind its name is its name.
-    places: list[Any] = [col(container.image_name) if wanted.is_name else col(container.image_uri)]
-    if wanted.is_digest:
-        places += [
-            col(container.image_digest),
-            func.split_part(container.image_uri, "@", 2),  # as a draft writes it, before it is pinned
-        ]
-    matches = or_(*(place == wanted.text for place in places))
-    bounds = (bound(container.artifact_id) for bound in between)
-    return artifact_id.in_(select(container.artifact_id).where(matches, *bounds))  # type: ignore[no-any-return]
+    place = col(container.image_name) if wanted.is_name else col(container.image_uri)
+    # A digest has the form of a reference as well.
+    digests = (col(container.image_digest), tables.written_digest) if wanted.is_digest else ()
+    selects = [select(container.artifact_id).where(each == wanted.text) for each in (place, *digests)]
+    return _found_by(artifact_id, selects, walk)
+
+
+def _in_use(artifact_id: Any, walk: Walk | None = None) -> ColumnElement[bool]:
+    """A workload of the artifact that has not ended."""
+    workload = tables.WorkloadRow
+    live = col(workload.status) != enums.WorkloadStatus.TERMINATED
+    if walk is None:
+        return exists().where(col(workload.artifact_id) == artifact_id, live)
+    return _found_by(artifact_id, [select(workload.artifact_id).where(live)], walk)
+
+
+def _found_by(row_id: Any, selects: Sequence[Any], walk: Walk | None) -> ColumnElement[bool]:
+    """Whether an id is among those that these find, each by an index; in the order of a walk, where there is one."""
+    if walk is None:
+        found: Any = union_all(*selects) if len(selects) > 1 else selects[0]
+        return row_id.in_(found)  # type: ignore[no-any-return]
+    bounded: Any = union_all(*(each.where(*walk.within(each.selected_columns[0])) for each in selects))
+    found_id: Any = bounded.subquery().c[0]
+    once: Any = select(found_id).distinct().order_by(walk.sort(found_id))
+    return once.subquery().c[0] == row_id  # type: ignore[no-any-return]
 
 
 def _lowered(name: str) -> Callable[[Any], Any]:

@@ -51,6 +51,24 @@ class Window:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Walk:
+    """A page's way through the ids, where they sort the list: above one and below one, in this direction."""
+
+    ascending: bool
+    above: Any = None
+    below: Any = None
+
+    def within(self, thing_id: Any) -> list[ColumnElement[bool]]:
+        """That an id stands on the way."""
+        found = [] if self.above is None else [thing_id > self.above]
+        return found if self.below is None else [*found, thing_id < self.below]
+
+    def sort(self, thing_id: Any) -> Any:
+        """In which order the ids come."""
+        return thing_id.asc() if self.ascending else thing_id.desc()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Page:
     """The rows of a window in the list's order, each with its key, and whether there are more beyond."""
 
@@ -135,28 +153,29 @@ def within(row: Any, order: Order, window: Window) -> list[ColumnElement[bool]]:
 
     The key and the id of a position may be parameters: see `app.db.values`.
     """
+    walked = walk(order, window)
+    if walked is not None:
+        return walked.within(row.id)
     key = order.key(row)
     found: list[ColumnElement[bool]] = []
     for position, forward in ((window.after, True), (window.before, False)):
-        if position is not None and order.by_id:
-            found.append(row.id > position.id if forward != order.descending else row.id < position.id)
-        elif position is not None:
+        if position is not None:
             place = tuple_(_value(position.key, key.type), _value(position.id, Uuid()))
             here = tuple_(key, row.id)
             found.append(here > place if forward != order.descending else here < place)
     return found
 
 
-def between(order: Order, window: Window) -> tuple[Callable[[Any], ColumnElement[bool]], ...]:
-    """What the positions of a window say of an id alone; nothing where the list is not sorted by it."""
+def walk(order: Order, window: Window) -> Walk | None:
+    """How a page goes through the ids; None where something else sorts the list."""
     if not order.by_id:
-        return ()
-
-    def bound(position: Position, *, forward: bool) -> Callable[[Any], ColumnElement[bool]]:
-        return lambda thing_id: thing_id > position.id if forward != order.descending else thing_id < position.id
-
-    places = ((window.after, True), (window.before, False))
-    return tuple(bound(position, forward=forward) for position, forward in places if position is not None)
+        return None
+    first, last = (window.before, window.after) if order.descending else (window.after, window.before)
+    return Walk(
+        ascending=order.descending == window.backward,
+        above=None if first is None else first.id,
+        below=None if last is None else last.id,
+    )
 
 
 def sort(row: Any, order: Order, window: Window) -> list[Any]:

@@ -23,6 +23,7 @@ import httpx
 import typer
 
 from app.db import embedded, migrate
+from app.db.database import RANDOM_PAGE_COST
 from benchmarks import dataset
 from benchmarks.comparison.queries import DOCUMENTS, TITLES
 from benchmarks.server import eventually, serving
@@ -33,6 +34,8 @@ ROOT = HERE.parent.parent
 PEERS = {"Mercurius, JIT": "mercurius.mjs", "Apollo Server 5": "apollo.mjs", "PostGraphile 5": "postgraphile.mjs"}
 # Below that a rate is told with a decimal.
 SMALL = 10
+# Each query has much to answer: an empty list would prove nothing.
+ANSWER_MINIMUM_LENGTH = 1_000
 OURS, OFF, FLOOR = "Slipway", "Slipway, compiler off", "SQL by hand"
 
 
@@ -67,6 +70,8 @@ async def _fill(dsn: str) -> World:
     tokens = await dataset.fill(dsn, dataset.COMPARISON)
     connection = await asyncpg.connect(dsn)
     try:
+        # For all who connect: what the server sets for itself.
+        await connection.execute(f"ALTER DATABASE postgres SET random_page_cost = {RANDOM_PAGE_COST}")
         artifact = await connection.fetchval("SELECT external_id FROM artifacts ORDER BY id OFFSET 2000 LIMIT 1")
         creator = await connection.fetchval(
             """SELECT users.external_id FROM users JOIN artifacts ON created_by_id = users.id
@@ -74,7 +79,7 @@ async def _fill(dsn: str) -> World:
         )
     finally:
         await connection.close()
-    wanted = {"createdBy": [creator], "tags": [{"name": "team", "values": ["team-0"]}]}
+    wanted = {"createdBy": [creator], "tags": [{"name": "stage", "values": ["production"]}]}
     variables = {"Q1": {}, "Q2": {}, "Q3": {"id": artifact}, "Q4": {"filter": wanted}}
     return World(dsn, tokens.reader, variables)
 
@@ -149,7 +154,7 @@ def prove_equal(given: World, urls: Mapping[str, str]) -> None:
             response = httpx.post(url.format(query), content=given.body(query), headers=headers, timeout=60)
             answers[name] = response.json()
         expected = answers[OURS]
-        if "errors" in expected or not next(iter(expected["data"].values())):
+        if "errors" in expected or len(str(expected)) < ANSWER_MINIMUM_LENGTH:
             sys.exit(f"{query}: {str(expected)[:500]}")
         for name, answer in answers.items():
             if answer != expected:

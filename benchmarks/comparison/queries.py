@@ -19,7 +19,7 @@ TITLES = {
     "Q1": "50 repositories x 10 artifacts x 7 fields",
     "Q2": "20 x 10 artifacts with containers, variables, probes, workloads",
     "Q3": "one artifact with all of it",
-    "Q4": "a page of 100 artifacts by creator and tag, which 61 have",
+    "Q4": "a page of 100 artifacts by creator and tag",
 }
 
 STATEMENTS = {name: (Path(__file__).parent / "sql" / f"{name}.sql").read_text() for name in DOCUMENTS}

@@ -6,7 +6,7 @@ which are its parameters. They are read by the same functions that resolvers use
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from graphql import FieldNode, GraphQLField
@@ -160,11 +160,10 @@ def _search(name: str, value: filters.Search, write: _Writer, shape: list[Hashab
 
 
 def _tags(name: str, value: tuple[filters.TagMatch, ...], write: _Writer, shape: list[Hashable]) -> Any:
-    shape.append(tuple(each.values is None for each in value))
     return tuple(
         filters.TagMatch(
             write(f"{name}_{number}_name", each.name, Text()),
-            None if each.values is None else write(f"{name}_{number}_values", list(each.values), _TEXTS),
+            _several(f"{name}_{number}_values", each.values, write, shape, _TEXTS),
         )
         for number, each in enumerate(value)
     )
@@ -184,12 +183,20 @@ def _image(name: str, value: filters.Image, write: _Writer, shape: list[Hashable
     return dataclasses.replace(value, text=write(name, value.text, Text()))
 
 
-def _members(name: str, value: tuple[Any, ...], write: _Writer, _: list[Hashable]) -> Any:
-    return write(name, [each.value for each in value], _TEXTS)
+def _members(name: str, value: tuple[Any, ...], write: _Writer, shape: list[Hashable]) -> Any:
+    return _several(name, [each.value for each in value], write, shape, _TEXTS)
 
 
-def _uuids(name: str, value: tuple[Any, ...], write: _Writer, _: list[Hashable]) -> Any:
-    return write(name, list(value), _UUIDS)
+def _uuids(name: str, value: tuple[Any, ...], write: _Writer, shape: list[Hashable]) -> Any:
+    return _several(name, value, write, shape, _UUIDS)
+
+
+def _several(name: str, values: Sequence[Any] | None, write: _Writer, shape: list[Hashable], of: Any) -> Any:
+    """One parameter for all of them; of one, that value."""
+    shape.append(None if values is None else len(values) == 1)
+    if values is None:
+        return None
+    return (write(name, values[0], of.item_type),) if len(values) == 1 else write(name, list(values), of)
 
 
 def _uuid(name: str, value: Any, write: _Writer, _: list[Hashable]) -> Any:

@@ -369,7 +369,7 @@ class Writer:
         parts.append("}")
         if not page.columns:
             return parts
-        wanted = dataclasses.replace(paging.wanted, between=lists.between(order, window))
+        wanted = dataclasses.replace(paging.wanted, walk=lists.walk(order, window))
         inner = page.select([*conditions(target, wanted), *lists.within(target, order, window)])
         return [select(joined(parts)).select_from(inner).correlate_except(inner).scalar_subquery()]
 

@@ -12,6 +12,7 @@ from app.db.tables.artifacts import (
     RepositoryGrantRow as RepositoryGrantRow,
     RepositoryRow as RepositoryRow,
     RepositoryTagRow as RepositoryTagRow,
+    written_digest as written_digest,
 )
 from app.db.tables.history import EventRow as EventRow
 from app.db.tables.people import (

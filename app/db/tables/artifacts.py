@@ -179,6 +179,15 @@ class ProbeRow(SQLModel, table=True):
     failure_threshold: int
 
 
+written_digest: Any = func.nullif(func.split_part(col(ContainerRow.image_uri), sql("'@'"), sql("2")), sql("''"))
+"""The digest in the reference of a container's image, as a draft has it before it is pinned; NULL without one."""
+
+Index(
+    "ix_containers_written_digest_artifact_id",
+    written_digest,
+    col(ContainerRow.artifact_id),
+    postgresql_where=written_digest.is_not(None),
+)
 # Every list that the contract can order reads one of these from an end.
 Index("ix_repositories_lower_name_id", func.lower(col(RepositoryRow.name)), col(RepositoryRow.id))
 Index("ix_repositories_created_at_id", col(RepositoryRow.created_at), col(RepositoryRow.id))

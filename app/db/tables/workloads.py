@@ -200,6 +200,7 @@ class RuntimeRow(SQLModel, table=True):
     seen_at: datetime = Field(sa_type=TIMESTAMP)
 
 
+Index("ix_workloads_live_artifact_id", col(WorkloadRow.artifact_id), postgresql_where=sql("status <> 'TERMINATED'"))
 Index("ix_workloads_lower_name_id", func.lower(col(WorkloadRow.name)), col(WorkloadRow.id))
 Index("ix_workloads_status_id", col(WorkloadRow.status), col(WorkloadRow.id))
 Index("ix_workloads_importance_id", col(WorkloadRow.importance), col(WorkloadRow.id))
