@@ -18,7 +18,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(call checksum,requirements-dev.lock)
 GRAPHIQL_TRIED := $(VENV)/.graphiql-$(call checksum,$(GRAPHIQL))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test equality benchmarks image lint lock graphiql schema clean
+.PHONY: help run test slow equality benchmarks image lint lock graphiql schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -26,8 +26,11 @@ help: ## list the targets
 run: $(INSTALLED) $(GRAPHIQL_TRIED) ## install what is missing, then serve on http://127.0.0.1:8000
 	@exec $(BIN)/slipway serve
 
-test: $(INSTALLED_DEV) lint ## install what is missing, then run every check and test
+test: $(INSTALLED_DEV) lint ## install what is missing, then run every check, and the tests that take no longer than minutes
 	$(BIN)/python -m pytest -n 2
+
+slow: $(INSTALLED_DEV) ## run the tests that `make test` leaves out since they take long: faults, races, whole tables
+	$(BIN)/python -m pytest -n 2 -m slow
 
 equality: $(INSTALLED_DEV) ## answer generated documents with the compiler and without (EQUALITY_DOCUMENTS=2000, EQUALITY_SEED=1)
 	$(BIN)/python -m pytest -n 2 -m equality tests/compiler

@@ -13,7 +13,7 @@ import pytest
 
 from tests import engine
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent
 

@@ -58,6 +58,7 @@ def test_a_service_is_tried_locked_deployed_reached_and_stopped(server: Server) 
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_killed_server_loses_nothing_and_leaves_nothing(server: Server) -> None:
     _kill_and_catch_up(server, times=3)
 
@@ -93,6 +94,7 @@ def _kill_and_catch_up(server: Server, times: int) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_stopped_server_brings_its_services_back(server: Server) -> None:
     workload = server.act("deployArtifact", "DeployArtifactPayload", artifactId=server.create("again"))
     server.reaches(workload["id"], "RUNNING")
@@ -129,6 +131,7 @@ def test_a_taken_port_is_refused_with_a_sentence_that_names_it(server: Server, d
     )
 
 
+@pytest.mark.slow
 def test_the_runtime_is_chosen_once_and_said(data_directory: Path) -> None:
     server = Server(data_directory.parent, SLIPWAY_RUNTIME="auto", DOCKER_HOST="unix:///nowhere/docker.sock")
     server.start()
@@ -144,6 +147,7 @@ def test_the_runtime_is_chosen_once_and_said(data_directory: Path) -> None:
     ) in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_processes_beyond_loopback_have_to_be_asked_for_by_name(data_directory: Path) -> None:
     everywhere = "0.0.0.0"  # noqa: S104  nothing gets so far as to listen
     here = {"SLIPWAY_RUNTIME": "auto", "DOCKER_HOST": "unix:///nowhere/docker.sock", "SLIPWAY_HOST": everywhere}
@@ -157,6 +161,7 @@ def test_processes_beyond_loopback_have_to_be_asked_for_by_name(data_directory: 
     assert not data_directory.exists()
 
 
+@pytest.mark.slow
 def test_a_test_expires_while_the_server_is_down(server: Server) -> None:
     artifact_id = server.create("brief")
     trial = server.act("testArtifact", "TestArtifactPayload", artifactId=artifact_id, expiresIn="PT3S")

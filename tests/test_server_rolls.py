@@ -14,6 +14,8 @@ import pytest
 
 from tests.installation import Server, eventually
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 12
 LOAD_SECONDS_MAXIMUM = 90.0
 # Says GREETING and its process id; on /slow it takes longer than an idle replica stays before it goes. Connections are

@@ -5,12 +5,15 @@ from typing import Any
 
 import graphql
 import httpx
+import pytest
 
 from tests import harness, snapshots
 from tests.api import hostile, walk
 from tests.api.hostile import Raw
 from tests.api.walk import SCHEMA
 from tests.harness import Client, Slipway
+
+pytestmark = pytest.mark.slow
 
 ANSWER_MAXIMUM_BYTES = 20_000
 MUTATIONS: Any = SCHEMA.mutation_type.fields  # type: ignore[union-attr]

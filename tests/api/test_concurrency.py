@@ -17,6 +17,8 @@ from tests.api import cases, racing
 from tests.api.racing import at_once, call, in_line, said
 from tests.harness import Client, Slipway
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 60
 VALUES = [{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]
 

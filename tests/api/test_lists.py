@@ -23,6 +23,7 @@ def world(lists_world: World) -> World:
     return lists_world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "field", "direction"), SORTED)
 async def test_every_page_of_every_order(world: World, name: str, field: str | None, direction: str) -> None:
     expected = spoken(ordered(world.rows(name), field, direction), name)

@@ -13,6 +13,8 @@ from tests import harness, snapshots
 from tests.api import cases
 from tests.harness import Client, Slipway
 
+pytestmark = pytest.mark.slow
+
 ORDER = ("NotFound", "PermissionDenied", "StaleRevision", "InvalidInput", "ActionUnavailable")
 STALE = 77
 

@@ -17,6 +17,8 @@ from tests.api import history, racing, rolls
 from tests.api.racing import at_once, call, in_line, said
 from tests.harness import Client, Slipway
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 8
 ENVIRONMENT = [{"name": "A", "value": "1"}]
 

@@ -253,6 +253,7 @@ def workload_cases(workload_id: str, somebody: str) -> list[Case]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", WORKLOAD_BLOCKERS)
 @pytest.mark.parametrize("purpose", ["TEST", "SERVICE"])
 async def test_workloads(slipway: Slipway, purpose: str, status: str) -> None:

@@ -10,6 +10,8 @@ from tests.api.cases import Case
 from tests.api.test_rules import STARTED, changed, effect, moved
 from tests.harness import Client, Slipway
 
+pytestmark = pytest.mark.slow
+
 STATUSES = (*STARTED, "STOPPING", "STOPPED", "ERRORED", "TERMINATED")
 ENVIRONMENT = [{"name": "A", "value": "1"}]
 

@@ -113,6 +113,7 @@ def aliased(calls: list[str], inner: str) -> str:
     return " ".join(f"a{number}: {call} {inner}" for number, call in enumerate(calls))
 
 
+@pytest.mark.slow
 async def test_a_stranger_finds_nothing_from_any_root_field(world: World, grace: Client) -> None:
     known = known_values(world)
     for name, field in walk.fields("Query").items():
@@ -171,6 +172,7 @@ async def own(world: World, ada: Client, grace: Client) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 async def test_a_stranger_finds_nothing_along_any_edge(world: World, own: dict[str, str], grace: Client) -> None:
     assert set(own) == set(walk.NODE_TYPES)
     known = known_values(world)

@@ -18,6 +18,8 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from app.db import embedded
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[[Path], embedded.Postgresql]
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")

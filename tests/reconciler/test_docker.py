@@ -30,7 +30,7 @@ from tests.reconciler import server
 from tests.reconciler.world import World, hasty, reconciling, until
 from tests.runtimes.wire import Wire, wired
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 TINY = "slipway.test/tiny:1"
 

@@ -14,6 +14,8 @@ from app.domain.specification import Container, EnvironmentVariable
 from tests.reconciler.processes import READINESS, answers, script, serving, serving_processes
 from tests.reconciler.world import LENIENT, World, until
 
+pytestmark = pytest.mark.slow
+
 COMPLETED, FAILED = ReplacementStatus.COMPLETED, ReplacementStatus.FAILED
 
 

@@ -263,6 +263,7 @@ def make_mortal(reconciler: Reconciler, life: Life) -> None:
 TIMING = dataclasses.replace(QUICK, lease_seconds=0.2, act_within_seconds=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exclusive", [True, False], ids=["what runs dies as well", "what runs lives on"])
 @pytest.mark.parametrize(("successor", "ends"), [(SIMPLE, COMPLETED), (REFUSED, FAILED)])
 async def test_a_roll_ends_wherever_in_it_a_server_is_killed(

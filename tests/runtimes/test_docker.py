@@ -25,7 +25,7 @@ from tests.runtimes import world
 from tests.runtimes.wire import Wire
 from tests.runtimes.world import container, ended, gone, launched, lines, observed, until, waiting, wanted
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 SECRET = "s3cr3t-value"  # noqa: S105
 PROMPT_SECONDS = 1.0

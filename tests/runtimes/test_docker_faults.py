@@ -20,7 +20,7 @@ from tests.runtimes import world
 from tests.runtimes.test_docker_images import runs, settled
 from tests.runtimes.world import container, ended, observed, until, waiting, wanted
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 TINY = "slipway.test/tiny:1"
 

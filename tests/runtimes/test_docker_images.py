@@ -24,6 +24,8 @@ from tests.runtimes import world
 from tests.runtimes.wire import Wire
 from tests.runtimes.world import container, lines, observed, until, waiting, wanted
 
+pytestmark = pytest.mark.slow
+
 docker_only = pytest.mark.docker
 
 
