@@ -16,6 +16,8 @@ from tests import harness
 from tests.api import history
 from tests.harness import Client, Slipway
 
+pytestmark = pytest.mark.slow
+
 MEBIBYTE = 2**20
 LABEL = "mutation ($input: CreateApiTokenInput!) { createApiToken(input: $input) { __typename } }"
 

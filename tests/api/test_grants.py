@@ -11,6 +11,8 @@ import pytest
 from tests import harness
 from tests.harness import Client, Slipway
 
+pytestmark = pytest.mark.slow
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Branch:

@@ -18,6 +18,8 @@ from tests.api import racing
 from tests.harness import Client, Slipway
 from tests.registry import PASSWORD, USERNAME, Request, response
 
+pytestmark = pytest.mark.slow
+
 UNREACHABLE = "127.0.0.1:1"
 REFUSED = f"http://{UNREACHABLE} can't be reached: Connection refused. Check the reference and the network."
 DIGEST = registry.digest(b"anything")

@@ -12,7 +12,7 @@ import pytest_asyncio
 from benchmarks import dataset, scale
 from tests import conftest
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 ARTIFACTS = 40_000
 VIEWERS = ("reader", "root")

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psutil
+import pytest
 
 from app.domain.enums import ProbeKind, Wanted, WorkloadStatus as Status
 from app.domain.slots import Policy
@@ -14,6 +15,8 @@ from app.reconciler.cycle import Timing
 from app.runtimes.process import ProcessRuntime
 from tests.reconciler.processes import READINESS, answers, every_second, place, script, serving, serving_processes
 from tests.reconciler.world import LENIENT, QUICK, World, hasty, reconciling, until
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_service_comes_up_answers_and_goes(world: World, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from app.runtimes.base import RuntimeUnavailable, WantedContainer, WantedWorkloa
 from tests.runtimes.subject import Subject
 from tests.runtimes.world import container, ended, launched, lines, observed, until, waiting, wanted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["process_subject", pytest.param("docker_subject", marks=pytest.mark.docker)])
 def subject(request: pytest.FixtureRequest) -> Subject:
