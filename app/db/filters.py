@@ -168,20 +168,23 @@ def _common(row: Any, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnEleme
         found.append(among(row.created_by_id, wanted.created_by))
     if wanted.tags == ():
         found.append(false())
-    for match in wanted.tags or ():
-        # A join: a thing has one tag of a name, and an index holds those of one value by the thing's id.
-        asked = Alias(tag)
-        found += [getattr(asked, on) == row.id, asked.name == match.name]
-        if match.values is not None:
-            found.append(one_of(asked.value, match.values, Text()))
-        if wanted.walk is not None:
-            found += wanted.walk.within(getattr(asked, on))
+    found += [_has_tag(row.id, tag, on, match, wanted.walk) for match in wanted.tags or ()]
     for column, span in ((row.created_at, wanted.created_at), (row.updated_at, wanted.updated_at)):
         if span is not None and span.start is not None:
             found.append(column >= span.start)
         if span is not None and span.end is not None:
             found.append(column < span.end)
     return found
+
+
+def _has_tag(thing_id: Any, table: Any, on: str, wanted: TagMatch, walk: Walk | None) -> ColumnElement[bool]:
+    """A tag of the thing; on a walk as a join: a thing has one of a name, and an index holds those of one value by it."""
+    tag = Alias(table)
+    owner = getattr(tag, on)
+    asked = [owner == thing_id, tag.name == wanted.name]
+    if wanted.values is not None:
+        asked.append(one_of(tag.value, wanted.values, Text()))
+    return exists().where(*asked) if walk is None else and_(*asked, *walk.within(owner))
 
 
 def _found_in(wanted: Search, thing_id: Any, *texts: Any) -> ColumnElement[bool]:
