@@ -178,7 +178,7 @@ def _common(row: Any, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnEleme
 
 
 def _has_tag(thing_id: Any, table: Any, on: str, wanted: TagMatch, walk: Walk | None) -> ColumnElement[bool]:
-    """A tag of the thing; on a walk as a join: a thing has one of a name, and an index holds those of one value by it."""
+    """A tag of the thing; on a walk as a join, for a thing has one of a name, and an index has a value's in order."""
     tag = Alias(table)
     owner = getattr(tag, on)
     asked = [owner == thing_id, tag.name == wanted.name]
