@@ -23,7 +23,6 @@ from app.api import schema
 from app.api.compiler.arguments import PREFIX
 from app.api.compiler.compiler import Compiler, Kind, Ready
 from app.db import access, embedded, migrate
-from app.db.database import RANDOM_PAGE_COST
 from benchmarks import dataset
 
 TIMES_MINIMUM, TIMES_MAXIMUM, SECONDS = 3, 30, 2.0
@@ -42,6 +41,7 @@ FILTERS: Mapping[str, str] = {
     "type": "type: [SERVICE]",
     "image, common": 'image: "{image}"',
     "image, rare": 'image: "{rare_image}"',
+    "image, a digest": f'image: "{dataset.DIGEST}"',
     "repositoryId": 'repositoryId: "{repository}"',
     "inUse": "inUse: true",
     "createdAt": 'createdAt: {{from: "2026-01-02T00:00:00Z"}}',
@@ -130,14 +130,8 @@ class World:
         """The answer of a statement, or of one before which `prefix` stands: EXPLAIN."""
         plan = ready.statement.plan
         if plan not in self.connections:
-            settings = {
-                "jit": "off",
-                "plan_cache_mode": plan.value,
-                "timezone": "UTC",
-                "random_page_cost": RANDOM_PAGE_COST,
-            }
             self.connections[plan] = await asyncpg.connect(
-                self.dsn, server_settings=settings, max_cacheable_statement_size=0
+                self.dsn, server_settings=plan.server_settings, max_cacheable_statement_size=0
             )
         user_id, groups, *_ = self.viewers[viewer]
         asked = {

@@ -48,6 +48,16 @@ class Plan(StrEnum):
     ONCE = "force_generic_plan"
     BY_ARGUMENTS = "force_custom_plan"
 
+    @property
+    def server_settings(self) -> dict[str, str]:
+        """What a connection is opened with, for statements that are planned so."""
+        return {
+            **SERVER_SETTINGS,
+            "jit": "off",  # compiling a plan to machine code takes longer than any of these runs
+            "plan_cache_mode": self.value,
+            "random_page_cost": RANDOM_PAGE_COST,
+        }
+
 
 def sqlalchemy_url(dsn: str) -> str:
     """The same address for SQLAlchemy's asyncpg dialect: `postgres://…` and `postgresql://…` are both understood."""
@@ -144,13 +154,7 @@ class _Connections:
             self._dsn,
             statement_cache_size=STATEMENTS_PREPARED_MAXIMUM,
             max_cacheable_statement_size=PREPARED_MAXIMUM_BYTES,
-            # Compiling a plan to machine code takes longer than any of these runs.
-            server_settings={
-                **SERVER_SETTINGS,
-                "jit": "off",
-                "plan_cache_mode": self._plan.value,
-                "random_page_cost": RANDOM_PAGE_COST,
-            },
+            server_settings=self._plan.server_settings,
         )
         # A backend gives large buffers back to the kernel after each statement, until it was seen to want them again.
         await connection.fetchval("SELECT length(repeat('x', 16000000))")
