@@ -25,6 +25,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from app import images
 from app.actions import context as acting, credentials, people, sealing
@@ -259,7 +260,7 @@ def web(
     traffic: Traffic,
     runtime: Runtime,
     where: manifests.Cluster,
-) -> Starlette:
+) -> ASGIApp:
     """The ASGI application over a database."""
     resolves, requires_pins = resolver(settings), settings.image_pinning == "require"
     limits = Limits(settings.images_allowed, settings.images_denied, settings.replicas_max)

@@ -85,14 +85,24 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Nested:
-    """A list that hangs on a parent; `under` gives the condition for a row and the parent's id."""
+    """A list that hangs on a parent; `under` gives the condition for a row and the parent's id.
+
+    `inherits`: a role on the parent is one on all that is listed.
+    """
 
     source: Source
     under: Callable[[Any, Any], ColumnElement[bool]]
+    inherits: bool = False
 
 
-def connection(source: Source, description: str, under: Callable[[Any, Any], ColumnElement[bool]] | None = None) -> Any:
-    """A field that is a connection: at the root, or under the row of its parent."""
+def connection(
+    source: Source,
+    description: str,
+    under: Callable[[Any, Any], ColumnElement[bool]] | None = None,
+    *,
+    inherits: bool = False,
+) -> Any:
+    """A field that is a connection: at the root, or under the row of its parent; see `Source` and `Nested`."""
 
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
         order = read_order(source, given.get("order_by"))
@@ -106,7 +116,7 @@ def connection(source: Source, description: str, under: Callable[[Any, Any], Col
     return strawberry.field(
         resolver=resolve,
         description=description,
-        metadata={fields.DECLARATION: source if under is None else Nested(source, under)},
+        metadata={fields.DECLARATION: source if under is None else Nested(source, under, inherits)},
     )
 
 

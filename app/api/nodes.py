@@ -77,6 +77,7 @@ class Repository(Node):
         sources.ARTIFACTS,
         "Its artifacts, as far as the viewer has a role on them.",
         sources.named_by("repository_id"),
+        inherits=True,
     )
 
     tags: list[values.Tag] = tag_list(tables.RepositoryTagRow, "repository_id")
@@ -222,7 +223,7 @@ class Artifact(Node):
         open_to_all=False,
     )
     workloads: Connection["Workload"] = connection(
-        sources.WORKLOADS, "What runs it, or did.", sources.named_by("artifact_id")
+        sources.WORKLOADS, "What runs it, or did.", sources.named_by("artifact_id"), inherits=True
     )
 
     tags: list[values.Tag] = tag_list(tables.ArtifactTagRow, "artifact_id")

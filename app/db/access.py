@@ -4,10 +4,11 @@ A role on a repository holds for its artifacts, a role on an artifact for its wo
 counts. A thing under which the viewer sees something, though it has no role there, is a *frame*: it can be reached, and
 is in no list. So is what a workload that the viewer sees ran before it was replaced, or is to run.
 
-What is shared with a viewer is listed once for a statement, which is what costs least, unless it is a lot: then each
-row is looked up.
+What is shared with a viewer is listed once for a statement, which is what costs least, unless it is a lot, or one row
+is asked about: then each row is looked up.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,9 +46,9 @@ def _granted(grant: Any, on: str, thing_id: Any, viewer: Viewer) -> ColumnElemen
     """Whether a grant of this table gives the viewer a role on the thing of this id."""
     if viewer.sees_much:
         # With a limit it stays a lookup: PostgreSQL would make a list of it again.
-        return (
-            select(true()).where(getattr(grant, on) == thing_id, subject_is(grant, viewer)).limit(1).scalar_subquery()
-        )
+        found = select(true()).where(getattr(grant, on) == thing_id, subject_is(grant, viewer)).limit(1)
+        # The thing may stand two selects further out.
+        return found.correlate_except(grant).scalar_subquery()
     return thing_id.in_(select(getattr(grant, on)).where(subject_is(grant, viewer)))  # type: ignore[no-any-return]
 
 
@@ -112,27 +113,47 @@ def visible(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     kind = entity(thing)
     if viewer.admin:
         return true()
-
-    def of_repository(repository_id: Any) -> ColumnElement[bool]:
-        return _granted(tables.RepositoryGrantRow, "repository_id", repository_id, viewer)
-
-    def of_artifact(artifact_id: Any) -> ColumnElement[bool]:
-        return _granted(tables.ArtifactGrantRow, "artifact_id", artifact_id, viewer)
-
-    if issubclass(kind, tables.RepositoryRow):
-        return of_repository(thing.id)
+    own = _own(thing, viewer)
     if issubclass(kind, tables.ArtifactRow):
-        return or_(of_repository(thing.repository_id), of_artifact(thing.id))
+        return or_(_granted(tables.RepositoryGrantRow, "repository_id", thing.repository_id, viewer), own)
     if issubclass(kind, tables.WorkloadRow):
-        own = _granted(tables.WorkloadGrantRow, "workload_id", thing.id, viewer)
-        return or_(of_repository(thing.repository_id), of_artifact(thing.artifact_id), own)
+        return or_(
+            _granted(tables.RepositoryGrantRow, "repository_id", thing.repository_id, viewer),
+            _granted(tables.ArtifactGrantRow, "artifact_id", thing.artifact_id, viewer),
+            own,
+        )
+    return own
+
+
+def _own(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
+    """Whether the viewer has a role on a row of `thing` by a grant on that row."""
+    kind = entity(thing)
+    if issubclass(kind, tables.RepositoryRow):
+        return _granted(tables.RepositoryGrantRow, "repository_id", thing.id, viewer)
+    if issubclass(kind, tables.ArtifactRow):
+        return _granted(tables.ArtifactGrantRow, "artifact_id", thing.id, viewer)
+    if issubclass(kind, tables.WorkloadRow):
+        return _granted(tables.WorkloadGrantRow, "workload_id", thing.id, viewer)
     return _granted(tables.CredentialGrantRow, "credential_id", thing.id, viewer)
 
 
-def reachable(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
-    """Whether the viewer may see a row of `thing` at all: by a role, or as a frame of what stands under it."""
+def visible_under(parent: Any, thing: Any, viewer: Viewer) -> ColumnElement[bool]:
+    """The same for an artifact under a row of `parent`, its repository, or a workload under its artifact."""
+    return true() if viewer.admin else or_(visible(parent, viewer), _own(thing, viewer))
+
+
+def looking_up(viewer: Viewer) -> Viewer:
+    """The viewer, for whom each row is looked up: which is what costs least where it is one."""
+    return dataclasses.replace(viewer, sees_much=True)
+
+
+def reachable(thing: Any, viewer: Viewer, *, alone: bool = False) -> ColumnElement[bool]:
+    """Whether the viewer may see a row of `thing` at all: by a role, or as a frame of what stands under it.
+
+    `alone`: one row is asked about.
+    """
     kind = entity(thing)
-    seen = visible(thing, viewer)
+    seen = visible(thing, looking_up(viewer) if alone else viewer)
     if viewer.admin or not issubclass(kind, tables.RepositoryRow | tables.ArtifactRow):
         return seen
     workload = tables.WorkloadRow

@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from app.web import graphiql, negotiation
-from app.web.graphql import MEDIA_TYPES
+from app.web.graphql import MEDIA_TYPES, accepted
 from app.web.refusals import Refusal, internal_error, json_response
 
 HEALTH_TIMEOUT_SECONDS = 2.0
@@ -31,7 +31,7 @@ def application(
     endpoints: ASGIApp | None = None,
     lifespan: Lifespan[Starlette] | None = None,
     static_directory: Path = graphiql.STATIC_DIRECTORY,
-) -> Starlette:
+) -> ASGIApp:
     """Assemble the routes.
 
     `check_health` returns what /health tells beside its status, and raises where the server can't do its work; anyone
@@ -42,18 +42,34 @@ def application(
         Mount("/graphiql/assets", graphiql.Assets(static_directory)),
         Route("/health", _health(check_health)),
     ]
-    in_front = [] if endpoints is None else [Middleware(_EndpointsFirst, endpoints)]
-    return Starlette(
+    pages = Starlette(
         routes=routes,
-        middleware=[
-            Middleware(_AccessLog),
-            *in_front,
-            Middleware(_SecurityHeaders),
-            Middleware(_GraphQLFirst, _GraphQLOrGraphiQL(graphql, static_directory)),
-        ],
+        middleware=[Middleware(_AccessLog), Middleware(_SecurityHeaders)],
         exception_handlers={HTTPException: _no_such_page, Refusal: _refuse},
         lifespan=lifespan,
     )
+    return _Doors(
+        graphql=_AccessLog(_SecurityHeaders(_GraphQLOrGraphiQL(graphql, static_directory))),
+        endpoints=pages if endpoints is None else _AccessLog(_Sandboxed(endpoints)),
+        pages=pages,
+    )
+
+
+class _Doors:
+    """What others wait for goes straight to what answers it: a route costs as much as to answer a small query."""
+
+    def __init__(self, *, graphql: ASGIApp, endpoints: ASGIApp, pages: ASGIApp) -> None:
+        self.graphql = graphql
+        self.endpoints = endpoints
+        self.pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.pages
+        if scope["type"] == "http" and scope["path"] == "/graphql":
+            app = self.graphql
+        elif scope["type"] != "lifespan" and scope["path"].startswith("/endpoints/"):
+            app = self.endpoints
+        await app(scope, receive, send)
 
 
 class _GraphQLOrGraphiQL:
@@ -66,12 +82,10 @@ class _GraphQLOrGraphiQL:
         self.static_directory = static_directory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        accept = ", ".join(request.headers.getlist("accept"))
-        if request.method in {"GET", "HEAD"} and negotiation.preferred(accept, self.OFFERS) == "text/html":
-            await graphiql.page(request, self.static_directory)(scope, receive, send)
-        else:
-            await self.graphql(scope, receive, send)
+        app = self.graphql
+        if scope["method"] in {"GET", "HEAD"} and negotiation.preferred(accepted(scope), self.OFFERS) == "text/html":
+            app = graphiql.page(Request(scope), self.static_directory)
+        await app(scope, receive, send)
 
 
 async def _to_graphql(_: Request) -> Response:
@@ -113,8 +127,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
     return error.response()
 
 
-class _EndpointsFirst:
-    """What is asked of a deployed service goes to it before anything is made of it here: others wait for its answer.
+class _Sandboxed:
+    """What a deployed service answers.
 
     It answers on the same origin as GraphiQL: without a sandbox its pages could read the token that GraphiQL keeps.
     """
@@ -125,15 +139,10 @@ class _EndpointsFirst:
         b"sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts",
     )
 
-    def __init__(self, app: ASGIApp, endpoints: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, endpoints: ASGIApp) -> None:
         self.endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or not scope["path"].startswith("/endpoints/"):
-            await self.app(scope, receive, send)
-            return
-
         async def send_sandboxed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], self.POLICY]
@@ -143,18 +152,6 @@ class _EndpointsFirst:
             await self.endpoints(scope, receive, send_sandboxed)
         except Refusal as refusal:
             await refusal.response()(scope, receive, send_sandboxed)
-
-
-class _GraphQLFirst:
-    """GraphQL goes to its application straight: to find the route costs as much as to answer a small query."""
-
-    def __init__(self, app: ASGIApp, graphql: ASGIApp) -> None:
-        self.app = app
-        self.graphql = graphql
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_graphql = scope["type"] == "http" and scope["path"] == "/graphql"
-        await (self.graphql if is_graphql else self.app)(scope, receive, send)
 
 
 class _SecurityHeaders:

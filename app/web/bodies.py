@@ -1,32 +1,42 @@
 """Reading what a client sends: never more than allowed, never for longer than allowed, and only sound JSON."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from app.web.refusals import Refusal
 
 
-async def read(request: Request, *, limit_bytes: int, timeout_seconds: float) -> bytes:
+def header(scope: Scope, name: bytes) -> list[str]:
+    """The values of a request's header, in order. `name` is in lower case."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+async def read(scope: Scope, receive: Receive, *, limit_bytes: int, timeout_seconds: float) -> bytes:
     """The body, counted while it streams in.
 
     Raises:
         Refusal: 413 as soon as it is too large, 408 when it takes too long.
         starlette.requests.ClientDisconnect: the client went away before the end.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit_bytes:
-        raise _too_large(limit_bytes)
-    body = bytearray()
+    for declared in header(scope, b"content-length"):
+        if declared.isdecimal() and int(declared) > limit_bytes:
+            raise _too_large(limit_bytes)
+    body = b""
     try:
-        async with asyncio.timeout(timeout_seconds), contextlib.aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                body += chunk
+        async with asyncio.timeout(timeout_seconds):
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
                 if len(body) > limit_bytes:
                     raise _too_large(limit_bytes)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise Refusal(
             408,
@@ -34,7 +44,7 @@ async def read(request: Request, *, limit_bytes: int, timeout_seconds: float) ->
             f"The body was not complete after {timeout_seconds:g} seconds. Send it faster, or less of it.",
             {"Connection": "close"},
         ) from None
-    return bytes(body)
+    return body
 
 
 def parse_json(text: bytes | str, what: str) -> Any:

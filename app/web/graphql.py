@@ -26,7 +26,8 @@ from strawberry.types.graphql import OperationType
 from typing_extensions import override
 
 from app.web import bodies, negotiation
-from app.web.refusals import GRAPHQL_RESPONSE, JSON, Refusal, internal_error, json_response, raw_response
+from app.web.bodies import header
+from app.web.refusals import GRAPHQL_RESPONSE, JSON, Refusal, Written, internal_error, json_response
 
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_SECONDS = 30.0
@@ -52,7 +53,7 @@ class Compiler(Protocol):
     """Answers some requests in a faster way, with the same answer."""
 
     async def answer(self, request_data: GraphQLRequestData, context: Any) -> bytes | None:
-        """The JSON text of `data`; None: this request is to be executed.
+        """The body, as JSON text; None: this request is to be executed.
 
         Raises:
             TimeoutError: it took too long.
@@ -93,7 +94,7 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
         try:
             response = await self._answer(request)
         except Refusal as refusal:
-            response = refusal.response(_media_type(request) or JSON)
+            response = refusal.response(_media_type(scope) or JSON)
         except ClientDisconnect:
             return
         await response(scope, receive, send)
@@ -106,8 +107,8 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
                 f"GraphQL is served by POST, and queries by GET as well, not by {request.method[:20]}.",
                 {"Allow": "GET, POST"},
             )
-        viewer = await self._viewer(request)
-        media_type = _media_type(request)
+        viewer = await self._viewer(request.scope)
+        media_type = _media_type(request.scope)
         if media_type is None:
             raise Refusal(
                 406,
@@ -124,25 +125,28 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
         return await self.run(request, context=context, root_value=None)
 
     async def _compiled(self, compiler: Compiler, request: Request, context: Any, media_type: str) -> Response | None:
-        """The answer of the compiler; None where the request is to be executed.
+        """The answer of the compiler; None where the request is to be executed, of which the body has been read.
 
         This goes past strawberry's view, which would take longer than the rest.
         """
-        request.state.request_data = request_data = await self._read(request)
+        request_data = await self._read(request)
         try:
-            data = await unless_gone(request.receive, compiler.answer(request_data, context))
+            answer = await unless_gone(request.receive, compiler.answer(request_data, context))
         except TimeoutError as error:
             result: dict[str, Any] = {"data": None, "errors": [internal_error(error, path=request.url.path)]}
             return json_response(result, media_type=media_type)
-        return None if data is None else raw_response(b'{"data":' + data + b"}", media_type)
+        if answer is None:
+            request.state.request_data = request_data
+            return None
+        return Written(answer, media_type)
 
-    async def _viewer(self, request: Request) -> Viewer:
-        match request.headers.getlist("authorization"):
+    async def _viewer(self, scope: Scope) -> Viewer:
+        match header(scope, b"authorization"):
             case []:
                 token = None
                 problem = "The request has no token. Send the header `Authorization: Bearer TOKEN`."
                 challenge = "Bearer"
-            case [header] if bearer := _BEARER.fullmatch(header):
+            case [value] if bearer := _BEARER.fullmatch(value):
                 token = bearer[1]
                 problem = "The token is unknown, was revoked or has expired. Ask for a new one."
                 challenge = 'Bearer error="invalid_token"'
@@ -161,7 +165,7 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
     @override
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # WebSockets never get here
         """Carry the media type that was agreed on to `create_response`."""
-        return Response(media_type=_media_type(request))
+        return Response(media_type=_media_type(request.scope))
 
     @override
     def should_render_graphql_ide(self, request: Any) -> bool:
@@ -183,10 +187,14 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
                 parameters[name] = bodies.parse_json(text, f"`{name}` in the address") if text else None
             parameters["operationName"] = parameters.get("operationName") or None
         else:
-            headers = http_request.headers
-            negotiation.require_json(headers.get("content-type", ""), headers.get("content-encoding", ""))
+            scope = http_request.scope
+            content_type, content_encoding = header(scope, b"content-type"), header(scope, b"content-encoding")
+            negotiation.require_json((content_type or [""])[0], ", ".join(content_encoding))
             body = await bodies.read(
-                http_request, limit_bytes=self.body_limit_bytes, timeout_seconds=self.body_timeout_seconds
+                scope,
+                http_request.receive,
+                limit_bytes=self.body_limit_bytes,
+                timeout_seconds=self.body_timeout_seconds,
             )
             parameters = bodies.parse_json(body, "The body")
         return _request_data(parameters)
@@ -315,8 +323,13 @@ def _kind(value: Any) -> str:
     return names[type(value)]
 
 
-def _media_type(request: Request) -> str | None:
-    return negotiation.preferred(", ".join(request.headers.getlist("accept")), MEDIA_TYPES)
+def accepted(scope: Scope) -> str:
+    """The Accept header."""
+    return ", ".join(header(scope, b"accept"))
+
+
+def _media_type(scope: Scope) -> str | None:
+    return negotiation.preferred(accepted(scope), MEDIA_TYPES)
 
 
 def _unauthenticated(message: str, challenge: str) -> Refusal:

@@ -37,6 +37,17 @@ async def test_every_field_of_every_thing(both: Both, type_name: str) -> None:
                 assert both.last_compiled, selection
 
 
+@pytest.mark.parametrize("type_name", walk.NODE_TYPES)
+async def test_every_thing_by_its_id(both: Both, type_name: str) -> None:
+    named = walk.SCHEMA.type_map[type_name]
+    assert isinstance(named, graphql.GraphQLObjectType)
+    document = f"query($id: ID!) {{ node(id: $id) {{ __typename ... on {type_name} {walk.whole(named, 1)} }} }}"
+    for each in both.world.ids[type_name]:
+        for viewer in VIEWERS:
+            await both.same(viewer, document, {"id": each})
+            assert both.last_compiled
+
+
 @pytest.mark.parametrize("viewer", VIEWERS)
 async def test_the_fields_of_the_root(both: Both, viewer: str) -> None:
     known: dict[str, Any] = {

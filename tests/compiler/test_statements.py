@@ -1,6 +1,7 @@
 """What an operation costs in statements: one for a query, and a number for each mutation."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +79,15 @@ async def test_a_total_costs_nothing_where_nobody_asks(both: Both) -> None:
         await client.run("{ artifacts(first: 1) { nodes { id } } }")
         await client.run("{ artifacts(first: 1) { totalCount } }")
     assert ["count(" in each for each in statements] == [False, True]
+
+
+async def test_what_hangs_on_what_is_seen_is_not_judged_again(both: Both) -> None:
+    client = both.on.anonymous(both.world.viewers["owner"].token)
+    await client.run("{ viewer { id } }")
+    with counted(both.on) as statements:
+        await client.run("{ repositories { nodes { artifacts { nodes { workloads { nodes { id } } } } } } }")
+    [statement] = statements
+    assert re.findall(r"FROM (\w+_grants)", statement) == ["repository_grants"]
 
 
 async def test_what_is_narrowed_to_values_is_planned_by_them(both: Both) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError
-from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from app.web.application import application
 from app.web.graphql import GraphQLApp
@@ -136,5 +136,5 @@ async def healthy() -> Mapping[str, Any]:
     return {}
 
 
-def stub_application(calls: Calls | None = None, **graphql_options: Any) -> Starlette:
+def stub_application(calls: Calls | None = None, **graphql_options: Any) -> ASGIApp:
     return application(graphql=graphql_app(calls or Calls(), **graphql_options), check_health=healthy)

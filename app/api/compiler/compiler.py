@@ -132,7 +132,7 @@ class Compiler:
         self._requests: _Recent[Ready | None] = _Recent(REQUESTS_CACHED_MAXIMUM)
 
     async def answer(self, request_data: GraphQLRequestData, context: Context) -> bytes | None:
-        """The JSON text of `data`; None: the executor is to answer.
+        """The body, as JSON text; None: the executor is to answer.
 
         Raises:
             TimeoutError: the statement took too long, or no connection was free for too long.

@@ -18,10 +18,14 @@ COMMA = constant(",")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """A row in the statement: an alias of a table, or a subquery. `listed`: the viewer has a role on it."""
+    """A row in the statement: an alias of a table, or a subquery.
+
+    `listed`: the viewer has a role on it. `alone`: the statement reads one such row.
+    """
 
     source: Any
     listed: bool = False
+    alone: bool = False
 
     def column(self, name: str) -> Any:
         """A column of it."""

@@ -61,6 +61,7 @@ from app.api.people import EVERYONE
 from app.db import access, filters, lists, tables
 from app.db.aliases import Alias
 from app.domain import ids, lifecycle
+from app.domain.people import Viewer
 
 KINDS: Mapping[ids.Kind, Any] = {
     ids.Kind.REPOSITORY: tables.RepositoryRow,
@@ -111,12 +112,12 @@ class Writer:
         }
 
     def statement(self) -> Any:
-        """The whole statement: one row with one value, the JSON text of `data`, in UTF-8."""
+        """The whole statement: one row with one value, the body of the answer as JSON text in UTF-8."""
         query = self.schema.query_type
         assert query is not None  # noqa: S101  the schema has one
         collected = collect_fields(self.schema, self.fragments, self.variables, query, self.operation)
         parts = self._members(query, collected.grouped_field_set, None)
-        return select(func.convert_to(joined(parts), constant("UTF8")))
+        return select(func.convert_to(joined(['{"data":', *parts, "}"]), constant("UTF8")))
 
     def _object(self, type_: Any, details: Sequence[FieldDetails], row: Any) -> Parts:
         return self._members(type_, self._selected(type_, details), row)
@@ -208,8 +209,9 @@ class Writer:
         target = Alias(declaration.table)
         conditions = [target.id == row.column(declaration.column)]
         if not declaration.open_to_all:
-            conditions.append(access.reachable(target, self.scope.viewer))
-        found = self._one(target, conditions, self._object(get_named_type(field.type), details, Row(target)))
+            conditions.append(access.reachable(target, self.scope.viewer, alone=row.alone))
+        target_row = Row(target, alone=row.alone)
+        found = self._one(target, conditions, self._object(get_named_type(field.type), details, target_row))
         return [found] if is_non_null_type(field.type) else [or_null(found)]
 
     def _one(self, target: Any, conditions: Sequence[Any], parts: Parts, *order: Any) -> Any:
@@ -247,7 +249,11 @@ class Writer:
 
     def _unless_frame(self, value: Any, row: Row) -> Any:
         """The value; NULL where the viewer has no role on the row."""
-        return value if row.listed else case((access.role(row.source, self.scope.viewer).is_not(None), value))
+        return value if row.listed else case((access.visible(row.source, self._viewer(row)), value))
+
+    def _viewer(self, row: Row) -> Viewer:
+        """Who asks, for a rule about this row."""
+        return access.looking_up(self.scope.viewer) if row.alone else self.scope.viewer
 
     def _subject(self, _: Subject, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         types = {each.name: each for each in self.schema.get_possible_types(get_named_type(field.type))}  # type: ignore[arg-type]
@@ -274,7 +280,7 @@ class Writer:
 
     # Nodes by their ids
 
-    def _node(self, kind: ids.Kind, value: Any, details: Sequence[FieldDetails]) -> Any:
+    def _node(self, kind: ids.Kind, value: Any, details: Sequence[FieldDetails], *, alone: bool) -> Any:
         """A node by its id; NULL where it is absent or the viewer may not see it."""
         table = KINDS.get(kind)
         if table is None:
@@ -287,7 +293,9 @@ class Writer:
                 conditions.append(target.user_id == viewer.user_id)
             case ids.Kind.REPLACEMENT:
                 workload = Alias(tables.WorkloadRow)
-                seen = select(true()).where(workload.id == target.workload_id, access.reachable(workload, viewer))
+                seen = select(true()).where(
+                    workload.id == target.workload_id, access.reachable(workload, viewer, alone=alone)
+                )
                 conditions.append(seen.correlate_except(workload).exists())
             case ids.Kind.CONTAINER:
                 artifact = Alias(tables.ArtifactRow)
@@ -296,8 +304,8 @@ class Writer:
             case ids.Kind.USER:
                 pass
             case _:
-                conditions.append(access.reachable(target, viewer))
-        return self._one(target, conditions, self._object(self._type_of(table), details, Row(target)))
+                conditions.append(access.reachable(target, viewer, alone=alone))
+        return self._one(target, conditions, self._object(self._type_of(table), details, Row(target, alone=alone)))
 
     def _type_of(self, table: Any) -> Any:
         """The type of the graph that speaks a table."""
@@ -305,7 +313,7 @@ class Writer:
 
     def _by_id(self, _: ById, field: GraphQLField, details: Sequence[FieldDetails], __: Any) -> Parts:
         kind, value = self.given(field, details[0].node).read
-        return [or_null(self._node(kind, value, details))]
+        return [or_null(self._node(kind, value, details, alone=True))]
 
     def _by_ids(self, _: ByIds, field: GraphQLField, details: Sequence[FieldDetails], __: Any) -> Parts:
         kinds, names, values = self.given(field, details[0].node).read
@@ -314,7 +322,7 @@ class Writer:
             .table_valued(sql_column("id"), sql_column("kind", Text), with_ordinality="number", joins_implicitly=True)
             .render_derived(name="asked")
         )
-        choices = [(asked.c.kind == kind.value, self._node(kind, asked.c.id, details)) for kind in kinds]
+        choices = [(asked.c.kind == kind.value, self._node(kind, asked.c.id, details, alone=False)) for kind in kinds]
         found = or_null(case(*choices)) if choices else constant("null")
         listed = select(func.string_agg(found, aggregate_order_by(COMMA, asked.c.number))).select_from(asked)
         return ["[", listed.correlate_except(asked).scalar_subquery(), "]"]
@@ -322,27 +330,38 @@ class Writer:
     # Pages
 
     def _list_of_all(self, source: Source, field: GraphQLField, details: Sequence[FieldDetails], _: Any) -> Parts:
-        return self._page(source, lambda _: (), field, details)
+        return self._page(source, lambda each: self._seen(source, each), field, details)
 
     def _list_under(self, declaration: Nested, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
-        return self._page(declaration.source, lambda each: (declaration.under(each, row.source.id),), field, details)
+        def conditions(each: Any) -> tuple[Any, ...]:
+            under = declaration.under(each, row.source.id)
+            if not declaration.inherits:
+                return (under, *self._seen(declaration.source, each))
+            return (under,) if row.listed else (under, access.visible_under(row.source, each, self._viewer(row)))
+
+        return self._page(declaration.source, conditions, field, details)
+
+    def _seen(self, source: Source, row: Any) -> tuple[Any, ...]:
+        return (access.visible(row, self.scope.viewer),) if source.shared else ()
 
     def _page(
         self,
         source: Source,
-        under: Callable[[Any], tuple[Any, ...]],
+        base: Callable[[Any], tuple[Any, ...]],
         field: GraphQLField,
         details: Sequence[FieldDetails],
     ) -> Parts:
-        """A connection: an inner select reads the rows of the page, and an outer one lists them."""
+        """A connection: an inner select reads the rows of the page, and an outer one lists them.
+
+        `base` gives what holds for a row whatever is asked for.
+        """
         paging: Paging = self.given(field, details[0].node).read
         order, window = paging.order, paging.window
         target = Alias(source.table)
         viewer = self.scope.viewer
 
         def conditions(row: Any, wanted: filters.Filter) -> list[Any]:
-            seen = (access.visible(row, viewer),) if source.shared else ()
-            return [*under(row), *seen, *source.narrow(row, wanted, viewer)]
+            return [*base(row), *source.narrow(row, wanted, viewer)]
 
         type_: Any = get_named_type(field.type)
         asked = self._selected(type_, details)
