@@ -1,6 +1,6 @@
 """The answer never depends on what answers: generated documents by both ways.
 
-`EQUALITY_DOCUMENTS` says how many documents, spread over the shards; the share that was compiled is printed.
+`EQUALITY_DOCUMENTS` says how many documents, a few hundred to a shard; the share that was compiled is printed.
 """
 
 import os
@@ -19,8 +19,9 @@ from tests.compiler.test_fields import VIEWERS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.equality]
 
-SHARDS = 8
 DOCUMENTS = int(os.environ.get("EQUALITY_DOCUMENTS", "2000"))
+DOCUMENTS_EACH = 250
+SHARDS = -(-DOCUMENTS // DOCUMENTS_EACH)
 SEED = int(os.environ.get("EQUALITY_SEED", "1"))
 COMPILED_MINIMUM = 0.95
 ORDERS = {
@@ -82,7 +83,7 @@ async def test_generated_documents_have_one_answer(
 ) -> None:
     given = await known(both)
     some = random.Random(SEED * SHARDS + shard)  # noqa: S311  nothing secret
-    made = documents.generate(DOCUMENTS // SHARDS, SEED * SHARDS + shard)
+    made = documents.generate(DOCUMENTS_EACH, SEED * SHARDS + shard)
     both.compiled = both.answered = 0
     for text in made:
         request = documents.sensible(text, given, some)
