@@ -32,7 +32,7 @@ test: $(INSTALLED_DEV) lint ## install what is missing, then run every check, an
 slow: $(INSTALLED_DEV) ## run the tests that `make test` leaves out since they take long: faults, races, whole tables
 	$(BIN)/python -m pytest -n 2 -m slow
 
-equality: $(INSTALLED_DEV) ## answer generated documents with the compiler and without (EQUALITY_DOCUMENTS=2000, EQUALITY_SEED=1)
+equality: $(INSTALLED_DEV) ## answer generated documents with the compiler and without (EQUALITY_DOCUMENTS=2000, EQUALITY_WORDINGS=1, EQUALITY_SEED=1)
 	$(BIN)/python -m pytest -n 2 -m equality tests/compiler
 
 benchmarks: $(INSTALLED_DEV) ## see that each benchmark starts

@@ -25,9 +25,9 @@ POOL_TIMEOUT_SECONDS = 10
 # What a connection keeps of statements that answer with text: PostgreSQL holds a plan for each, many times as large.
 STATEMENTS_PREPARED_MAXIMUM = 64
 PREPARED_MAXIMUM_BYTES = 32_768
-# What is asked for is in memory or on a disk without a head that moves: one row out of hundreds is better looked up by
-# an index than by reading them all. https://www.postgresql.org/docs/current/runtime-config-query.html
-RANDOM_PAGE_COST = "1.1"
+# What is asked for is in memory: to fetch a page costs little against what is done with its rows, and no more where the
+# next one is elsewhere. https://www.postgresql.org/docs/current/runtime-config-query.html#GUC-RANDOM-PAGE-COST
+PAGE_COSTS = {"seq_page_cost": "0.1", "random_page_cost": "0.1"}
 SERVER_SETTINGS = {
     "application_name": "slipway",
     "timezone": "UTC",
@@ -55,7 +55,7 @@ class Plan(StrEnum):
             **SERVER_SETTINGS,
             "jit": "off",  # compiling a plan to machine code takes longer than any of these runs
             "plan_cache_mode": self.value,
-            "random_page_cost": RANDOM_PAGE_COST,
+            **PAGE_COSTS,
         }
 
 

@@ -23,7 +23,7 @@ import httpx
 import typer
 
 from app.db import embedded, migrate
-from app.db.database import RANDOM_PAGE_COST
+from app.db.database import PAGE_COSTS
 from benchmarks import dataset
 from benchmarks.comparison.queries import DOCUMENTS, TITLES
 from benchmarks.server import eventually, serving
@@ -71,7 +71,8 @@ async def _fill(dsn: str) -> World:
     connection = await asyncpg.connect(dsn)
     try:
         # For all who connect: what the server sets for itself.
-        await connection.execute(f"ALTER DATABASE postgres SET random_page_cost = {RANDOM_PAGE_COST}")
+        for name, value in PAGE_COSTS.items():
+            await connection.execute(f"ALTER DATABASE postgres SET {name} = {value}")
         artifact = await connection.fetchval("SELECT external_id FROM artifacts ORDER BY id OFFSET 2000 LIMIT 1")
         creator = await connection.fetchval(
             """SELECT users.external_id FROM users JOIN artifacts ON created_by_id = users.id

@@ -1,6 +1,7 @@
 """The answer never depends on what answers: generated documents by both ways.
 
-`EQUALITY_DOCUMENTS` says how many documents, a few hundred to a shard; the share that was compiled is printed.
+`EQUALITY_DOCUMENTS` says how many are generated, a few hundred to a shard, and `EQUALITY_WORDINGS` how often each is
+asked: with other arguments, in other words, by others. How many that were is printed, and the share that was compiled.
 """
 
 import os
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.equality]
 DOCUMENTS = int(os.environ.get("EQUALITY_DOCUMENTS", "2000"))
 DOCUMENTS_EACH = 250
 SHARDS = -(-DOCUMENTS // DOCUMENTS_EACH)
+WORDINGS = int(os.environ.get("EQUALITY_WORDINGS", "1"))
 SEED = int(os.environ.get("EQUALITY_SEED", "1"))
 COMPILED_MINIMUM = 0.95
 ORDERS = {
@@ -85,16 +87,16 @@ async def test_generated_documents_have_one_answer(
     some = random.Random(SEED * SHARDS + shard)  # noqa: S311  nothing secret
     made = documents.generate(DOCUMENTS_EACH, SEED * SHARDS + shard)
     both.compiled = both.answered = 0
-    for text in made:
+    for text in made * WORDINGS:
         request = documents.sensible(text, given, some)
         viewer = some.choice(VIEWERS)
         fast, slow = await both.answers(viewer, request.document, request.variables, request.operation)
         if fast != slow:
             request = await smallest(both, viewer, request)
             await both.same(viewer, request.document, request.variables, request.operation)
-    record_property("equality", (len(made), both.answered, both.compiled))
+    record_property("equality", (len(made) * WORDINGS, both.answered, both.compiled))
     assert both.compiled >= both.answered * COMPILED_MINIMUM
-    assert both.answered >= len(made) / 2
+    assert both.answered >= len(made) * WORDINGS / 2
 
 
 async def smallest(both: Both, viewer: str, request: Request) -> Request:
