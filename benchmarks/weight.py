@@ -1,6 +1,5 @@
 """How fast the program starts, and how much memory one server holds after many requests."""
 
-import asyncio
 import json
 import secrets
 import statistics
@@ -8,20 +7,23 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from typing import Annotated
+from typing import Annotated, Any
 
-import httpx
 import psutil
 import typer
 
 from benchmarks.comparison.__main__ import World, world
 from benchmarks.comparison.queries import DOCUMENTS
+from benchmarks.load import ask
 from benchmarks.server import Server, serving
 
 CLIENTS = 8
 RARELY = 400
 SEARCH = "query($f: ArtifactFilter) { artifacts(first: 3, filter: $f) { nodes { id actions { action available } } } }"
 FIRST = 1_000
+TURN_SECONDS = 2
+# More than are answered in a turn: then each of a turn is another.
+BODIES_EACH = 10_000
 
 
 def weight(
@@ -47,12 +49,12 @@ def weight(
         typer.echo(f"| ready, with a database that is there | {statistics.median(starts):.2f} s |")
         with serving(environment) as server:
             process = psutil.Process(server.process.pid)
-            asyncio.run(_ask(given, server, FIRST))
-            first = process.memory_info().rss
-            asyncio.run(_ask(given, server, requests - FIRST))
-            last = process.memory_info().rss
-    typer.echo(f"| resident after {FIRST:,} requests | {first / 2**20:.0f} MiB |")
-    typer.echo(f"| resident after {requests:,} requests | {last / 2**20:.0f} MiB, {last / first:.2f} x |")
+            answered, resident = 0, []
+            for wanted in (FIRST, requests):
+                answered += _ask(given, server, wanted - answered, answered)
+                resident.append(process.memory_info().rss)
+                typer.echo(f"| resident after {answered:,} requests | {resident[-1] / 2**20:.0f} MiB |")
+    typer.echo(f"| the last against the first | {resident[-1] / resident[0]:.2f} x |")
 
 
 def _seconds(command: list[str], rounds: int) -> float:
@@ -65,32 +67,34 @@ def _seconds(command: list[str], rounds: int) -> float:
     return statistics.median(times)
 
 
-async def _ask(given: World, server: Server, count: int) -> None:
-    """So many requests, of all kinds: compiled and not, with new variables, wrong ones, and a few mutations."""
-    headers = {"Authorization": f"Bearer {given.token}", "Content-Type": "application/json"}
-    bodies = [given.body(name) for name in ("Q3", "Q4")]
-    numbers = iter(range(count))
+def _ask(given: World, server: Server, count: int, before: int) -> int:
+    """So many requests or some more, of all kinds: compiled and not, with new variables, and wrong ones."""
+    answered = 0
+    while answered < count:
+        begin = before + answered
+        bodies = [_body(given, number) for number in range(begin, begin + BODIES_EACH)]
+        answered += ask(f"{server.url}/graphql", bodies, given.token, clients=CLIENTS, seconds=TURN_SECONDS)[0]
+    return answered
 
-    async def work(client: httpx.AsyncClient) -> None:
-        for number in numbers:
-            match number % 20:
-                case 0:
-                    # Each document is new.
-                    body = json.dumps({"query": f"{{ viewer {{ id }} a{number}: viewer {{ username }} }}"}).encode()
-                case 1:
-                    search = {"search": f"cedar-{number % 997}"}
-                    body = json.dumps({"query": SEARCH, "variables": {"f": search}}).encode()
-                case 2:
-                    body = json.dumps({"query": "{ artifacts(first: 1000) { nodes { id } } }"}).encode()
-                case 3 if number % RARELY == 3:  # noqa: PLR2004
-                    body = json.dumps({"query": DOCUMENTS["Q1"]}).encode()
-                case _:
-                    body = bodies[number % 2]
-            response = await client.post("/graphql", content=body, headers=headers)
-            response.raise_for_status()
 
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
-        await asyncio.gather(*(work(client) for _ in range(CLIENTS)))
+def _body(given: World, number: int) -> bytes:
+    match number % 20:
+        case 0:
+            # Each document is new.
+            return _request(f"{{ viewer {{ id }} a{number}: viewer {{ username }} }}")
+        case 1:
+            return _request(SEARCH, f={"search": f"cedar-{number % 997}"})
+        case 2:
+            return _request("{ artifacts(first: 1000) { nodes { id } } }")
+        case 3 if number % RARELY == 3:  # noqa: PLR2004
+            return _request(DOCUMENTS["Q1"])
+        case _:
+            bodies = given.bodies("Q4" if number % 2 else "Q3")
+            return bodies[number % len(bodies)]
+
+
+def _request(query: str, **variables: Any) -> bytes:
+    return json.dumps({"query": query, "variables": variables}).encode()
 
 
 if __name__ == "__main__":

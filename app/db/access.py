@@ -137,9 +137,12 @@ def _own(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     return _granted(tables.CredentialGrantRow, "credential_id", thing.id, viewer)
 
 
-def visible_under(parent: Any, thing: Any, viewer: Viewer) -> ColumnElement[bool]:
-    """The same for an artifact under a row of `parent`, its repository, or a workload under its artifact."""
-    return true() if viewer.admin else or_(visible(parent, viewer), _own(thing, viewer))
+def inherited(seen: Any, thing: Any, viewer: Viewer) -> ColumnElement[bool]:
+    """The same for a row under another, on which the viewer has a role where `seen` holds: that is one on this as well.
+
+    An artifact stands under its repository, a workload under its artifact.
+    """
+    return or_(seen, _own(thing, viewer))
 
 
 def looking_up(viewer: Viewer) -> Viewer:
@@ -147,15 +150,15 @@ def looking_up(viewer: Viewer) -> Viewer:
     return dataclasses.replace(viewer, sees_much=True)
 
 
-def reachable(thing: Any, viewer: Viewer, *, alone: bool = False) -> ColumnElement[bool]:
+def reachable(thing: Any, viewer: Viewer, seen: Any = None) -> ColumnElement[bool]:
     """Whether the viewer may see a row of `thing` at all: by a role, or as a frame of what stands under it.
 
-    `alone`: one row is asked about.
+    `seen` says whether there is a role, where that is known.
     """
     kind = entity(thing)
-    seen = visible(thing, looking_up(viewer) if alone else viewer)
+    seen = visible(thing, viewer) if seen is None else seen
     if viewer.admin or not issubclass(kind, tables.RepositoryRow | tables.ArtifactRow):
-        return seen
+        return seen  # type: ignore[no-any-return]
     workload = tables.WorkloadRow
     of_workload = _granted(tables.WorkloadGrantRow, "workload_id", col(workload.id), viewer)
     if issubclass(kind, tables.ArtifactRow):

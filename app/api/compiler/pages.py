@@ -20,12 +20,14 @@ COMMA = constant(",")
 class Row:
     """A row in the statement: an alias of a table, or a subquery.
 
-    `listed`: the viewer has a role on it. `alone`: the statement reads one such row.
+    `listed`: the viewer has a role on it. `alone`: the statement reads one such row. `seen`: whether the viewer has a
+    role on it, where the statement has worked that out.
     """
 
     source: Any
     listed: bool = False
     alone: bool = False
+    seen: Any = None
 
     def column(self, name: str) -> Any:
         """A column of it."""
@@ -85,7 +87,7 @@ class Page:
         item = self._column(f"item_{len(self.columns)}", joined(parts))
         by = self._in_order(reversed_=True)
         comma = COMMA if by is None else aggregate_order_by(COMMA, by)
-        return ["[", self._kept(func.string_agg(item, comma)), "]"]
+        return ["[", self._kept(func.string_agg(item, comma, type_=Text())), "]"]
 
     def more(self) -> Any:
         """Whether there is a row behind the page."""

@@ -58,7 +58,8 @@ def scalar(value: Any, *, nullable: bool) -> Parts:
     """A value as JSON, by its type."""
     match value.type:
         case Enum():
-            quoted = cast(value, Text)
+            # As text it would be written twice.
+            quoted = cast(value, Text) if nullable else value
         case String():
             return [or_null(cast(func.to_json(value), Text))] if nullable else [func.to_json(value)]
         case DateTime():
