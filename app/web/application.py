@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ class _SecurityHeaders:
         (b"cross-origin-opener-policy", b"same-origin"),
         (b"cross-origin-resource-policy", b"same-origin"),
     )
+    NAMES = frozenset(name for name, _ in OWN)
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -175,11 +176,16 @@ class _SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(each for each in self.OWN if each[0] not in there)]
+                headers = message["headers"]
+                there = [name for name, _ in headers if name in self.NAMES]
+                message["headers"] = [*headers, *(self.OWN if not there else self._without(there))]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+    def _without(self, names: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        """Those that the answer has not set by itself."""
+        return [each for each in self.OWN if each[0] not in names]
 
 
 class _AccessLog:

@@ -5,7 +5,6 @@ operation when the client goes away. WebSockets are closed: subscriptions have n
 """
 
 import asyncio
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -64,8 +63,7 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
     """The ASGI application that answers GraphQL requests.
 
     `authenticate` gets the bearer token (None: none was sent) and returns the viewer, or None for HTTP 401.
-    `make_context` gets the request and the viewer and returns what resolvers see as `info.context`; it may be a
-    coroutine function.
+    `make_context` gets the request and the viewer and returns what resolvers see as `info.context`.
     """
 
     def __init__(
@@ -116,8 +114,6 @@ class GraphQLApp(GraphQL[Any, None], Generic[Viewer]):
                 f"The Accept header takes no media type that is served: ask for {' or '.join(MEDIA_TYPES)}.",
             )
         context = self.make_context(request, viewer)
-        if inspect.isawaitable(context):
-            context = await context
         if self.compiler is not None:
             answer = await self._compiled(self.compiler, request, context, media_type)
             if answer is not None:

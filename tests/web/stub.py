@@ -126,7 +126,7 @@ def graphql_app(calls: Calls, **options: Any) -> GraphQLApp[str]:
     async def authenticate(token: str | None) -> str | None:
         return "ada" if token == TOKEN else None
 
-    async def make_context(_: Request, viewer: str) -> Context:
+    def make_context(_: Request, viewer: str) -> Context:
         return Context(viewer, calls)
 
     return GraphQLApp(schema, make_context, authenticate, **options)

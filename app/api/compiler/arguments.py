@@ -21,8 +21,10 @@ from app.api.fields import DECLARATION, ById, ByIds
 from app.db import filters, lists
 from app.domain import ids
 
-_UUIDS = ARRAY(Uuid())
-_TEXTS = ARRAY(Text())
+_UUID = Uuid()
+_UUIDS = ARRAY(_UUID)
+_TEXT = Text()
+_TEXTS = ARRAY(_TEXT)
 PREFIX = "p_"
 """How the names of all parameters begin."""
 
@@ -137,7 +139,7 @@ def _position(
     if position is None:
         return None
     key = write(f"{name}_key", getattr(position.key, "value", position.key), order.key(source.table).type)
-    return lists.Position(key, write(f"{name}_id", position.id, Uuid()))
+    return lists.Position(key, write(f"{name}_id", position.id, _UUID))
 
 
 def _filter(wanted: filters.Filter, write: _Writer, shape: list[Hashable]) -> filters.Filter:
@@ -152,17 +154,17 @@ def _filter(wanted: filters.Filter, write: _Writer, shape: list[Hashable]) -> fi
 
 def _search(name: str, value: filters.Search, write: _Writer, shape: list[Hashable]) -> filters.Search:
     shape.append(value.lowest is not None)
-    pattern = write(name, value.pattern, Text())
+    pattern = write(name, value.pattern, _TEXT)
     if value.lowest is None:
         return filters.Search(pattern)
-    lowest, highest = write("lowest", value.lowest, Uuid()), write("highest", value.highest, Uuid())
+    lowest, highest = write("lowest", value.lowest, _UUID), write("highest", value.highest, _UUID)
     return filters.Search(pattern, lowest, highest)
 
 
 def _tags(name: str, value: tuple[filters.TagMatch, ...], write: _Writer, shape: list[Hashable]) -> Any:
     return tuple(
         filters.TagMatch(
-            write(f"{name}_{number}_name", each.name, Text()),
+            write(f"{name}_{number}_name", each.name, _TEXT),
             _several(f"{name}_{number}_values", each.values, write, shape, _TEXTS),
         )
         for number, each in enumerate(value)
@@ -180,7 +182,7 @@ def _span(name: str, value: filters.TimeRange, write: _Writer, shape: list[Hasha
 
 def _image(name: str, value: filters.Image, write: _Writer, shape: list[Hashable]) -> filters.Image:
     shape.append((value.is_digest, value.is_name))
-    return dataclasses.replace(value, text=write(name, value.text, Text()))
+    return dataclasses.replace(value, text=write(name, value.text, _TEXT))
 
 
 def _members(name: str, value: tuple[Any, ...], write: _Writer, shape: list[Hashable]) -> Any:
@@ -200,7 +202,7 @@ def _several(name: str, values: Sequence[Any] | None, write: _Writer, shape: lis
 
 
 def _uuid(name: str, value: Any, write: _Writer, _: list[Hashable]) -> Any:
-    return write(name, value, Uuid())
+    return write(name, value, _UUID)
 
 
 def _as_it_is(_: str, value: Any, __: _Writer, shape: list[Hashable]) -> Any:
@@ -231,7 +233,7 @@ _VALUES: Mapping[str, Callable[[str, Any, _Writer, list[Hashable]], Any]] = {
 def _by_id(kind: ids.Kind | None, text: str, name: str, *, writing: bool) -> Given:
     found, value = inputs.read_any_id(text) if kind is None else (kind, inputs.read_id("id", kind, text))
     write = _Writer(name, writing=writing)
-    return Given(found, write.values, (found, write("id", value, Uuid())))
+    return Given(found, write.values, (found, write("id", value, _UUID)))
 
 
 def _by_ids(texts: list[str], name: str, *, writing: bool) -> Given:
