@@ -292,7 +292,13 @@ def web(
     async def authenticate(secret: str | None) -> Viewer | None:
         return None if secret is None else await people.authenticate(database, secret, now())
 
-    remembered = Remembered(authenticate, time.monotonic)
+    reaches = people.Reaches(database, time.monotonic)
+
+    async def authenticate_for_lists(secret: str | None) -> Viewer | None:
+        viewer = await authenticate(secret)
+        return None if viewer is None else await reaches(viewer)
+
+    remembered = Remembered(authenticate_for_lists, time.monotonic)
 
     async def check_health() -> dict[str, Any]:
         async with database.read() as session:

@@ -9,7 +9,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,8 @@ WORDS = [
 # Of ten repositories so many are shared with the group.
 SHARED_OF_TEN = 8
 TEAMS = [f"team-{number}" for number in range(50)]
+# Repositories, the oldest, that are shared with a newcomer.
+SHARED_WITH_NEWCOMER = 3
 # At rest: a server that is measured is not to work on them.
 STATUSES = ["STOPPED"] * 8 + ["TERMINATED"] * 2
 
@@ -85,13 +87,14 @@ async def fill(dsn: str, size: Size, say: Callable[[str], None] = lambda _: None
     database = Database(dsn)
     now = main.now()
     reader = await people.issue_token(database, "reader", people.NewToken("benchmark"), now, groups=["staff"])
+    await people.issue_token(database, "newcomer", people.NewToken("benchmark"), now)
     root = await people.issue_token(database, "root", people.NewToken("benchmark"), now, admin=True)
     await database.close()
     connection = await asyncpg.connect(dsn, server_settings={"session_replication_role": "replica"}, timeout=600)
     try:
         await connection.execute("SET statement_timeout = 0; SET maintenance_work_mem = '512MB'")
-        reader_id = await connection.fetchval("SELECT id FROM users WHERE username = 'reader'")
-        world = _World(size, random.Random(seed), reader_id)  # noqa: S311  nothing secret
+        rows = await connection.fetch("SELECT username, id FROM users")
+        world = _World(size, random.Random(seed), {row["username"]: row["id"] for row in rows})  # noqa: S311  nothing secret
         indexes = await _drop_indexes(connection)
         for table, columns, rows in world.tables():
             begun = time.monotonic()
@@ -122,10 +125,10 @@ async def _drop_indexes(connection: asyncpg.Connection) -> Sequence[str]:
 class _World:
     """Rows of every table, one after the other: what later ones point at is worked out again, not kept."""
 
-    def __init__(self, size: Size, some: random.Random, reader_id: UUID) -> None:
+    def __init__(self, size: Size, some: random.Random, who: Mapping[str, UUID]) -> None:
         self.size = size
         self.some = some
-        self.reader_id = reader_id
+        self.who = who
         new = _Ids(some)
         self.users = [new() for _ in range(size.users)]
         self.repositories = [new() for _ in range(max(1, size.artifacts // size.artifacts_each))]
@@ -209,6 +212,8 @@ class _World:
             yield thing_id, UUID(int=number * 2 + 1), self.users[number % len(self.users)][0], None, "OWNER"
             if number % 10 < SHARED_OF_TEN:
                 yield thing_id, UUID(int=number * 2 + 2), None, "staff", "VIEWER"
+            if number < SHARED_WITH_NEWCOMER:
+                yield thing_id, UUID(int=len(self.repositories) * 2 + number + 1), self.who["newcomer"], None, "VIEWER"
 
     def _artifact_grants(self) -> Iterator[Sequence[Any]]:
         """The reader sees half of what stands in the repositories that the group does not see."""
@@ -216,7 +221,7 @@ class _World:
         for number, (thing_id, _) in enumerate(self.artifacts):
             repository = min(number // each, len(self.repositories) - 1)
             if repository % 10 >= SHARED_OF_TEN and number % 2:
-                yield thing_id, UUID(int=number + 1), self.reader_id, None, "EDITOR"
+                yield thing_id, UUID(int=number + 1), self.who["reader"], None, "EDITOR"
 
     def _artifacts(self) -> Iterator[Sequence[Any]]:
         each = self.size.artifacts_each

@@ -12,17 +12,19 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import asyncpg
 import orjson
 import typer
 
 from app import main
+from app.actions import people
 from app.api import schema
 from app.api.compiler.arguments import PREFIX
 from app.api.compiler.compiler import Compiler, Kind, Ready
-from app.db import access, embedded, migrate
+from app.db import embedded, migrate
+from app.db.database import Database
+from app.domain.people import Viewer
 from benchmarks import dataset
 
 TIMES_MINIMUM, TIMES_MAXIMUM, SECONDS = 3, 30, 2.0
@@ -80,24 +82,19 @@ def cases(known: Mapping[str, str]) -> Iterator[Case]:
 
 
 class World:
-    """A database that is filled, and two who ask."""
+    """A database that is filled, and three who ask."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
         self.compiler = Compiler(schema.build())
-        self.viewers: dict[str, tuple[UUID, list[str], bool, bool]] = {}
+        self.viewers: dict[str, Viewer] = {}
         self.known: dict[str, str] = {}
         self.connections: dict[str, asyncpg.Connection] = {}
 
     async def open(self) -> None:
         """Find out what there is to ask for."""
         connection = await asyncpg.connect(self.dsn)
-        for username, groups, admin in (("reader", ["staff"], False), ("root", [], True)):
-            user_id = await connection.fetchval("SELECT id FROM users WHERE username = $1", username)
-            grants = await connection.fetchval(
-                "SELECT count(*) FROM repository_grants WHERE group_name = ANY ($1)", groups
-            )
-            self.viewers[username] = (user_id, groups, admin, grants > access.LISTED_MAXIMUM)
+        self.viewers = {username: await self._viewer(username) for username in ("reader", "newcomer", "root")}
         creators = [
             row[0]
             for row in await connection.fetch(
@@ -119,10 +116,19 @@ class World:
         }
         await connection.close()
 
+    async def _viewer(self, username: str) -> Viewer:
+        """A user as the server knows them."""
+        database = Database(self.dsn)
+        secret = await people.issue_token(database, username, people.NewToken("benchmark"), main.now())
+        viewer = await people.authenticate(database, secret, main.now())
+        assert viewer is not None, username  # noqa: S101  the token is good
+        viewer = await people.Reaches(database, time.monotonic)(viewer)
+        await database.close()
+        return viewer
+
     def ready(self, document: str, viewer: str) -> Ready:
         """What the server runs for a document."""
-        kind = Kind(admin=self.viewers[viewer][2], sees_much=self.viewers[viewer][3])
-        found = self.compiler._make_ready(document, None, None, kind)  # noqa: SLF001
+        found = self.compiler._make_ready(document, None, None, Kind.of(self.viewers[viewer]))  # noqa: SLF001
         assert found is not None, document  # noqa: S101  all of them can be compiled
         return found
 
@@ -133,10 +139,9 @@ class World:
             self.connections[plan] = await asyncpg.connect(
                 self.dsn, server_settings=plan.server_settings, max_cacheable_statement_size=0
             )
-        user_id, groups, *_ = self.viewers[viewer]
         asked = {
-            f"{PREFIX}user_id": user_id,
-            f"{PREFIX}groups": groups,
+            f"{PREFIX}user_id": self.viewers[viewer].user_id,
+            f"{PREFIX}groups": self.viewers[viewer].groups,
             f"{PREFIX}now": main.now(),
             f"{PREFIX}public_url": "http://slipway.test",
         } | dict(ready.values)

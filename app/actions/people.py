@@ -1,7 +1,7 @@
 """Users and their tokens."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,8 @@ from app.domain.people import Viewer
 LAST_USED_PRECISION = timedelta(minutes=1)
 GROUPS_MAXIMUM = 100
 TOKENS_OF_ONE_USER_MAXIMUM = 200
+REACH_REMEMBERED_SECONDS = 60.0
+REACHES_REMEMBERED_MAXIMUM = 10_000
 START_LINK_LABEL = "start-up link"
 FIXED_TOKEN_LABEL = "SLIPWAY_ADMIN_TOKEN"  # noqa: S105  the name of a setting, not a secret
 
@@ -41,8 +43,7 @@ async def authenticate(database: Database, secret: str, now: datetime) -> Viewer
     groups = select(func.array_agg(member.group_name)).where(col(member.user_id) == col(user.id)).scalar_subquery()
     statement: Any = (
         select(  # type: ignore[call-overload]
-            *(token.id, token.read_only, token.last_used_at, user.id, user.username, user.admin, groups),
-            access.sees_much(col(user.id)),
+            *(token.id, token.read_only, token.last_used_at, user.id, user.username, user.admin, groups)
         )
         .join(user, col(user.id) == col(token.user_id))
         .where(
@@ -54,7 +55,7 @@ async def authenticate(database: Database, secret: str, now: datetime) -> Viewer
         found = (await session.exec(statement)).one_or_none()
         if found is None:
             return None
-        token_id, read_only, last_used_at, user_id, username, admin, group_names, sees_much = found
+        token_id, read_only, last_used_at, user_id, username, admin, group_names = found
     if last_used_at is None or now - last_used_at >= LAST_USED_PRECISION:
         async with database.transaction() as session:
             await session.exec(update(token).where(col(token.id) == token_id).values(last_used_at=now))
@@ -65,8 +66,34 @@ async def authenticate(database: Database, secret: str, now: datetime) -> Viewer
         groups=tuple(sorted(group_names or ())),
         read_only=read_only,
         token_id=token_id,
-        sees_much=sees_much,
     )
+
+
+class Reaches:
+    """Tells how much a viewer sees: asked of the database once a minute, for it decides how lists are read and no more.
+
+    `clock` gives seconds.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+        self._known: dict[tuple[UUID, tuple[str, ...]], tuple[float, bool, bool]] = {}
+
+    async def __call__(self, viewer: Viewer) -> Viewer:
+        """The viewer, with that."""
+        if viewer.admin:
+            return viewer
+        key, now = (viewer.user_id, viewer.groups), self._clock()
+        asked_at, much, little = self._known.get(key, (-REACH_REMEMBERED_SECONDS, False, False))
+        if asked_at <= now - REACH_REMEMBERED_SECONDS:
+            async with self._database.read() as session:
+                statement: Any = select(access.sees_much(viewer), access.sees_little(viewer))
+                much, little = (await session.exec(statement)).one()
+            if len(self._known) >= REACHES_REMEMBERED_MAXIMUM:
+                self._known.clear()
+            self._known[key] = (now, much, little)
+        return dataclasses.replace(viewer, sees_much=much, sees_little=little and not much)
 
 
 async def create_token(context: Context, new: NewToken) -> tuple[UUID, str]:

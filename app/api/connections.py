@@ -132,8 +132,10 @@ async def connect(
 ) -> Connection[Any]:
     """Read a page; nested ones are read for all parents at once."""
     loaders = info.context.loaders
-    seen = (access.visible(source.table, info.context.viewer),) if source.shared else ()
-    listing = lists.Listing(source.table, (*seen, *source.narrow(source.table, wanted, info.context.viewer)), under)
+    viewer = info.context.viewer
+    rule = access.listed if under is None else access.visible
+    seen = (rule(source.table, viewer),) if source.shared else ()
+    listing = lists.Listing(source.table, (*seen, *source.narrow(source.table, wanted, viewer)), under)
     if parent_id is None:
         page = await loaders.listing(listing, order, window)
 

@@ -5,14 +5,33 @@ counts. A thing under which the viewer sees something, though it has no role the
 is in no list. So is what a workload that the viewer sees ran before it was replaced, or is to run.
 
 What is shared with a viewer is listed once for a statement, which is what costs least, unless it is a lot, or one row
-is asked about: then each row is looked up.
+is asked about: then each row is looked up. A list of all that a viewer sees begins with that, where it is little.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Text, and_, exists, func, literal, or_, select, true
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Float,
+    ScalarSelect,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    column as sql_column,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    table as sql_table,
+    true,
+    union_all,
+)
 from sqlmodel import col
 
 from app.db import tables
@@ -23,6 +42,11 @@ from app.domain.enums import Role
 from app.domain.people import Viewer
 
 LISTED_MAXIMUM = 1_000
+# To find and to sort so many takes some milliseconds, and so does to come across twenty of more among a million.
+LITTLE_MAXIMUM = 5_000
+LITTLE_SHARE = 20
+# How many rows PostgreSQL believes that it has: https://www.postgresql.org/docs/current/catalog-pg-class.html
+ARTIFACTS = "oid = 'artifacts'::regclass"
 
 Shared = type[tables.RepositoryRow] | type[tables.ArtifactRow] | type[tables.WorkloadRow] | type[tables.CredentialRow]
 
@@ -35,11 +59,7 @@ def entity(thing: Any) -> Shared:
 
 def subject_is(grant: Any, viewer: Viewer) -> ColumnElement[bool]:
     """Whether a grant is for this viewer: by name, by group or for everyone."""
-    return or_(
-        grant.user_id == viewer.user_id,
-        one_of(grant.group_name, viewer.groups, Text()),
-        and_(grant.user_id.is_(None), grant.group_name.is_(None)),
-    )
+    return or_(*_subjects(grant, viewer))
 
 
 def _granted(grant: Any, on: str, thing_id: Any, viewer: Viewer) -> ColumnElement[bool]:
@@ -52,22 +72,56 @@ def _granted(grant: Any, on: str, thing_id: Any, viewer: Viewer) -> ColumnElemen
     return thing_id.in_(select(getattr(grant, on)).where(subject_is(grant, viewer)))  # type: ignore[no-any-return]
 
 
-def sees_much(user_id: Any) -> ColumnElement[bool]:
-    """Whether so much is shared with a user that it is better looked up."""
-    member: Any = tables.GroupMemberRow
-    groups: Any = select(member.group_name).where(col(member.user_id) == user_id)
-    found = []
-    for table in (tables.RepositoryGrantRow, tables.ArtifactGrantRow, tables.WorkloadGrantRow):
-        grant: Any = table
-        for subject in (
-            grant.user_id == user_id,
-            grant.group_name.in_(groups.correlate_except(member)),
-            and_(grant.user_id.is_(None), grant.group_name.is_(None)),
-        ):
-            some: Any = select(grant.id).where(subject).limit(LISTED_MAXIMUM + 1).correlate_except(grant).subquery()
-            counted: Any = select(func.count() > LISTED_MAXIMUM).select_from(some)
-            found.append(counted.scalar_subquery())
+def sees_much(viewer: Viewer) -> ColumnElement[bool]:
+    """Whether so much is shared with a viewer that it is better looked up."""
+    tables_of_grants: Sequence[Any] = (tables.RepositoryGrantRow, tables.ArtifactGrantRow, tables.WorkloadGrantRow)
+    found = [
+        _up_to(LISTED_MAXIMUM + 1, select(grant.id).where(subject)) > LISTED_MAXIMUM
+        for grant in tables_of_grants
+        for subject in _subjects(grant, viewer)
+    ]
     return or_(*found)
+
+
+def sees_little(viewer: Viewer) -> ColumnElement[bool]:
+    """Whether so little stands in the repositories that are shared with a viewer that a list may begin with all of it.
+
+    Of the artifacts that is one in twenty at most: who sees more comes across them soon enough.
+    """
+    artifacts, workloads = (
+        _up_to(LITTLE_MAXIMUM + 1, union_all(*(_under_repositories(each, subject) for subject in subjects)))
+        for subjects in [_subjects(tables.RepositoryGrantRow, viewer)]
+        for each in (tables.ArtifactRow, tables.WorkloadRow)
+    )
+    reltuples = sql_column("reltuples", Float)
+    about: Any = select(reltuples).select_from(sql_table("pg_class", reltuples)).where(literal_column(ARTIFACTS))
+    few = func.least(literal_column(str(LITTLE_MAXIMUM)), about.scalar_subquery() / LITTLE_SHARE)
+    return and_(artifacts <= few, workloads <= LITTLE_MAXIMUM)
+
+
+def _subjects(grant: Any, viewer: Viewer) -> Sequence[ColumnElement[bool]]:
+    """What makes a grant one for a viewer, each by itself: an index serves each."""
+    return (
+        grant.user_id == viewer.user_id,
+        one_of(grant.group_name, viewer.groups, Text()),
+        and_(grant.user_id.is_(None), grant.group_name.is_(None)),
+    )
+
+
+def _up_to(maximum: int, rows: Any) -> Any:
+    """How many rows there are; of more than `maximum` that number."""
+    some: Any = rows.limit(maximum).subquery()
+    return select(func.count()).select_from(some).scalar_subquery()
+
+
+def _under_repositories(table: Any, subject: ColumnElement[bool]) -> Any:
+    """The ids of the rows of a table in repositories with such a grant, looked up repository by repository."""
+    grant: Any = tables.RepositoryGrantRow
+    row = Alias(table)
+    # OFFSET keeps PostgreSQL from reading all rows there are.
+    under: Any = select(row.id).where(row.repository_id == grant.repository_id).offset(literal_column("0"))
+    found: Any = under.correlate(grant.__table__).lateral()
+    return select(found.c.id).select_from(grant).join(found, true()).where(subject).correlate_except(grant, found)
 
 
 def _strongest(grant: Any, on: Any, to: Any, viewer: Viewer) -> ScalarSelect[Any]:
@@ -143,6 +197,31 @@ def inherited(seen: Any, thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     An artifact stands under its repository, a workload under its artifact.
     """
     return or_(seen, _own(thing, viewer))
+
+
+def listed(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
+    """The same, for a list of all rows of `thing`: where the viewer sees little it begins with that."""
+    kind = entity(thing)
+    if viewer.admin or not viewer.sees_little:
+        return visible(thing, viewer)
+
+    def shared(grant: Any, on: str) -> Any:
+        return select(getattr(grant, on).label("id")).where(subject_is(grant, viewer))
+
+    if issubclass(kind, tables.RepositoryRow):
+        parts = [shared(tables.RepositoryGrantRow, "repository_id")]
+    elif issubclass(kind, tables.CredentialRow):
+        parts = [shared(tables.CredentialGrantRow, "credential_id")]
+    else:
+        parts = [_under_repositories(kind, subject_is(tables.RepositoryGrantRow, viewer))]
+        parts.append(shared(tables.ArtifactGrantRow, "artifact_id"))
+        if issubclass(kind, tables.WorkloadRow):
+            row = Alias(tables.WorkloadRow)
+            parts[1] = select(row.id).where(row.artifact_id.in_(parts[1]))
+            parts.append(shared(tables.WorkloadGrantRow, "workload_id"))
+    ids = union_all(*parts).subquery() if len(parts) > 1 else parts[0].subquery()
+    everything = func.array(select(ids.c.id).scalar_subquery(), type_=ARRAY(Uuid()))
+    return thing.id == any_(everything)  # type: ignore[no-any-return]
 
 
 def looking_up(viewer: Viewer) -> Viewer:

@@ -10,7 +10,8 @@ from app.domain.enums import Role
 class Viewer:
     """The user behind a token, and what the token adds. Administrators own everything.
 
-    `sees_much`: so much is shared with the user that it is better looked up than listed; see `app.db.access`.
+    `sees_much`: so much is shared with the user that it is better looked up than listed; `sees_little`: so little that
+    a list begins with it. See `app.db.access`.
     """
 
     user_id: UUID
@@ -20,6 +21,7 @@ class Viewer:
     read_only: bool = False
     token_id: UUID | None = None
     sees_much: bool = False
+    sees_little: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tests import conftest
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 ARTIFACTS = 40_000
-VIEWERS = ("reader", "root")
+VIEWERS = ("reader", "newcomer", "root")
 # A rare value is found by its index, and the few rows that have it are sorted.
 SORTED = {"repositoryId", "createdBy, who made little", "createdAt", "image, a digest"}
 # What begins with any characters is found by reading all names: see benchmarks/README.md for what that costs.
@@ -53,4 +53,10 @@ async def test_a_page_is_read_from_an_index(world: scale.World, viewer: str, nam
         pytest.skip("the list is too short to have a middle")
     for table in ("artifacts", "artifact_tags", "containers", "workloads"):
         assert f"Seq Scan on {table} " not in plan or name in SEARCHES, plan
-    assert "Sort Key" not in plan or name in SORTED | SEARCHES, plan
+    # A newcomer sees so little that all of it is found first.
+    assert "Sort Key" not in plan or name in SORTED | SEARCHES or viewer == "newcomer", plan
+
+
+async def test_how_much_each_viewer_sees(world: scale.World) -> None:
+    found = {name: (viewer.sees_much, viewer.sees_little) for name, viewer in world.viewers.items()}
+    assert found == {"reader": (True, False), "newcomer": (False, True), "root": (False, False)}

@@ -80,6 +80,12 @@ class Kind(NamedTuple):
 
     admin: bool
     sees_much: bool
+    sees_little: bool
+
+    @classmethod
+    def of(cls, viewer: Viewer) -> "Kind":
+        """What of this viewer does."""
+        return cls(viewer.admin, viewer.sees_much, viewer.sees_little)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,13 +143,14 @@ class Compiler:
         Raises:
             TimeoutError: the statement took too long, or no connection was free for too long.
         """
-        ready = self._ready(request_data, Kind(context.viewer.admin, context.viewer.sees_much))
+        viewer = context.viewer
+        ready = self._ready(request_data, Kind.of(viewer))
         if ready is None:
             return None
         statement, values = ready.statement, ready.values
         asked = {
-            f"{PREFIX}user_id": context.viewer.user_id,
-            f"{PREFIX}groups": context.viewer.groups,
+            f"{PREFIX}user_id": viewer.user_id,
+            f"{PREFIX}groups": viewer.groups,
             f"{PREFIX}now": context.acting.now,
             f"{PREFIX}public_url": context.public_url,
         }
@@ -238,6 +245,7 @@ class Compiler:
                 username="",
                 admin=kind.admin,
                 sees_much=kind.sees_much,
+                sees_little=kind.sees_little,
                 groups=bindparam(f"{PREFIX}groups", type_=ARRAY(Text())),  # type: ignore[arg-type]
             ),
             now=bindparam(f"{PREFIX}now", type_=DateTime(timezone=True)),
@@ -253,7 +261,8 @@ class Compiler:
             return None
         if len(sql) > STATEMENT_MAXIMUM_LENGTH:
             return None
-        return Statement(sql, parameters, writer.holes, Plan.BY_ARGUMENTS if narrows(sites) else Plan.ONCE)
+        by_arguments = narrows(sites) or writer.begins_with_grants
+        return Statement(sql, parameters, writer.holes, Plan.BY_ARGUMENTS if by_arguments else Plan.ONCE)
 
 
 def _operation(

@@ -56,7 +56,7 @@ class RepositoryGrantRow(Grant, table=True):
         UniqueConstraint("repository_id", "user_id", "group_name", postgresql_nulls_not_distinct=True),
         CheckConstraint("user_id IS NULL OR group_name IS NULL", name="one_subject"),
         Index(None, "user_id"),
-        Index(None, "group_name"),
+        Index(None, "group_name", "user_id"),
     )
 
     repository_id: UUID = Field(foreign_key="repositories.id", ondelete="CASCADE")
@@ -113,7 +113,7 @@ class ArtifactGrantRow(Grant, table=True):
         UniqueConstraint("artifact_id", "user_id", "group_name", postgresql_nulls_not_distinct=True),
         CheckConstraint("user_id IS NULL OR group_name IS NULL", name="one_subject"),
         Index(None, "user_id"),
-        Index(None, "group_name"),
+        Index(None, "group_name", "user_id"),
     )
 
     artifact_id: UUID = Field(foreign_key="artifacts.id", ondelete="CASCADE")

@@ -99,7 +99,7 @@ class CredentialGrantRow(Grant, table=True):
         UniqueConstraint("credential_id", "user_id", "group_name", postgresql_nulls_not_distinct=True),
         CheckConstraint("user_id IS NULL OR group_name IS NULL", name="one_subject"),
         Index(None, "user_id"),
-        Index(None, "group_name"),
+        Index(None, "group_name", "user_id"),
     )
 
     credential_id: UUID = Field(foreign_key="credentials.id", ondelete="CASCADE")

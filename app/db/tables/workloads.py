@@ -106,7 +106,7 @@ class WorkloadGrantRow(Grant, table=True):
         UniqueConstraint("workload_id", "user_id", "group_name", postgresql_nulls_not_distinct=True),
         CheckConstraint("user_id IS NULL OR group_name IS NULL", name="one_subject"),
         Index(None, "user_id"),
-        Index(None, "group_name"),
+        Index(None, "group_name", "user_id"),
     )
 
     workload_id: UUID = Field(foreign_key="workloads.id", ondelete="CASCADE")
