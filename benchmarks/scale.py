@@ -159,12 +159,12 @@ class World:
         head, _, rest = ready.statement.sql.rpartition(" LIMIT 1)")
         statement = dataclasses.replace(ready.statement, sql=f"{head} OFFSET {offset} LIMIT 1){rest}")
         [row] = await self.run(dataclasses.replace(ready, statement=statement), viewer)
-        cursor: str = orjson.loads(row[0])["artifacts"]["edges"][0]["cursor"]
+        cursor: str = orjson.loads(row[0])["data"]["artifacts"]["edges"][0]["cursor"]
         return cursor
 
     async def _answer(self, document: str, viewer: str) -> Any:
         [row] = await self.run(self.ready(document, viewer), viewer)
-        return orjson.loads(row[0])["artifacts"]
+        return orjson.loads(row[0])["data"]["artifacts"]
 
     async def _ready_at(self, case: Case, viewer: str) -> Ready | None:
         """What the server runs for a case; None where its list has no middle."""

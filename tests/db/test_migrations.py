@@ -152,7 +152,8 @@ async def test_a_server_waits_for_the_one_that_migrates(empty_database_url: str)
     assert await holder.fetchval("SELECT to_regclass('alembic_version')") is None
     await holder.close()
     await waiting
-    assert await fetch(empty_database_url, "SELECT version_num FROM alembic_version") == [("2026_11_26_walk_indexes",)]
+    found = await fetch(empty_database_url, "SELECT version_num FROM alembic_version")
+    assert found == [("2026_11_27_grants_to_everyone",)]
 
 
 async def test_an_up_to_date_database_is_not_touched(postgresql_dsn: str, database_url: str) -> None:
