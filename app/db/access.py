@@ -88,10 +88,10 @@ def sees_little(viewer: Viewer) -> ColumnElement[bool]:
 
     Of the artifacts that is one in twenty at most: who sees more comes across them soon enough.
     """
+    subjects = _subjects(tables.RepositoryGrantRow, viewer)
     artifacts, workloads = (
-        _up_to(LITTLE_MAXIMUM + 1, union_all(*(_under_repositories(each, subject) for subject in subjects)))
-        for subjects in [_subjects(tables.RepositoryGrantRow, viewer)]
-        for each in (tables.ArtifactRow, tables.WorkloadRow)
+        _up_to(LITTLE_MAXIMUM + 1, union_all(*(_under_repositories(table, subject) for subject in subjects)))
+        for table in (tables.ArtifactRow, tables.WorkloadRow)
     )
     reltuples = sql_column("reltuples", Float)
     about: Any = select(reltuples).select_from(sql_table("pg_class", reltuples)).where(literal_column(ARTIFACTS))

@@ -25,7 +25,7 @@ async def read(scope: Scope, receive: Receive, *, limit_bytes: int, timeout_seco
     for declared in header(scope, b"content-length"):
         if declared.isdecimal() and int(declared) > limit_bytes:
             raise _too_large(limit_bytes)
-    body = b""
+    body = bytearray()
     try:
         async with asyncio.timeout(timeout_seconds):
             more = True
@@ -44,7 +44,7 @@ async def read(scope: Scope, receive: Receive, *, limit_bytes: int, timeout_seco
             f"The body was not complete after {timeout_seconds:g} seconds. Send it faster, or less of it.",
             {"Connection": "close"},
         ) from None
-    return body
+    return bytes(body)
 
 
 def parse_json(text: bytes | str, what: str) -> Any:

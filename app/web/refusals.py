@@ -50,7 +50,7 @@ def json_response(
 
 
 class Written(Response):
-    """The same, with status 200, for what is JSON text already; starlette's would take longer than to read it did."""
+    """The same with status 200, for what is JSON text already: starlette encodes each header anew."""
 
     def __init__(self, content: bytes, media_type: str) -> None:
         self.body = content

@@ -293,6 +293,7 @@ class Writer:
         viewer = self.scope.viewer
         row = Row(Alias(table), listed=viewer.admin, alone=alone)
         target = row.source
+        read: list[Any] = [target]
         conditions = [target.id == value]
         match kind:
             case ids.Kind.API_TOKEN:
@@ -310,13 +311,13 @@ class Writer:
             case _ if alone and not viewer.admin:
                 # Worked out once. OFFSET keeps PostgreSQL from doing it wherever it is asked for.
                 once: Any = select(self._seen(row).label("seen")).offset(literal_column("0")).lateral()
+                read.append(once)
                 row = dataclasses.replace(row, seen=once.c.seen)
                 conditions.append(access.reachable(target, viewer, once.c.seen))
-                found = select(joined(self._object(self._type_of(table), details, row))).where(*conditions)
-                return found.correlate_except(target, once).scalar_subquery()
             case _:
                 conditions.append(access.reachable(target, viewer))
-        return self._one(target, conditions, self._object(self._type_of(table), details, row))
+        found = select(joined(self._object(self._type_of(table), details, row))).where(*conditions)
+        return found.correlate_except(*read).scalar_subquery()
 
     def _type_of(self, table: Any) -> Any:
         """The type of the graph that speaks a table."""
