@@ -13,6 +13,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
+from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_list_type, is_non_null_type
+from graphql.execution.collect_fields import FieldDetails
+from strawberry.types.field import StrawberryField
 
 from app.api import judged
 from app.api.context import Context
@@ -108,6 +111,31 @@ def members(found: Sequence[tuple[str, str, Speak]]) -> Speak:
         return {key: how(getattr(value, name, None), texts) for key, name, how in found}
 
     return speak
+
+
+Selected = Callable[[Any, Sequence[FieldDetails]], Mapping[str, Sequence[FieldDetails]]]
+"""What is selected of a type, by keys."""
+
+
+def speaker(type_: Any, details: Sequence[FieldDetails], selected: Selected) -> Speak:
+    """What writes a value of this type that Python told, as the selection asks for it."""
+    if is_non_null_type(type_):
+        return speaker(type_.of_type, details, selected)
+    if is_list_type(type_):
+        return listed(speaker(type_.of_type, details, selected))
+    if not isinstance(type_, GraphQLObjectType):
+        return leaf
+    found: list[tuple[str, str, Speak]] = []
+    for key, chosen in selected(type_, details).items():
+        name = chosen[0].node.name.value
+        if name == "__typename":
+            found.append((key, "", constant(type_.name)))
+        elif isinstance(get_named_type(type_.fields[name].type), GraphQLInterfaceType):
+            found.append((key, "things", nodes(key)))
+        else:
+            definition: StrawberryField = type_.fields[name].extensions["strawberry-definition"]
+            found.append((key, definition.python_name, speaker(type_.fields[name].type, chosen, selected)))
+    return members(found)
 
 
 async def fill(data: bytes, holes: Sequence[Hole], context: Context) -> bytes:

@@ -12,7 +12,6 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     GraphQLField,
-    GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -164,7 +163,7 @@ class Writer:
 
     def _told(self, declaration: Told, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         given = self.given(field, details[0].node).read
-        hole = holes.Told(declaration.tell, self._speaker(field.type, details), given)
+        hole = holes.Told(declaration.tell, holes.speaker(field.type, details, self._selected), given)
         facts = declaration.facts(None if row is None else row.source, self.scope)
         return self._hole(hole, self._unless_frame(facts, row) if declaration.framed else facts)
 
@@ -406,7 +405,8 @@ class Writer:
                 case "edges":
                     parts += page.listed(self._page_edge(page, get_named_type(type_.fields["edges"].type), nodes))
                 case _:
-                    parts += self._page_info(page, get_named_type(type_.fields["pageInfo"].type), nodes)
+                    info_type: Any = get_named_type(type_.fields["pageInfo"].type)
+                    parts += page.info(info_type, self._selected(info_type, nodes))
         parts.append("}")
         if not page.columns:
             return parts
@@ -445,23 +445,6 @@ class Writer:
                     parts += self._object(get_named_type(type_.fields["node"].type), nodes, page.row)
         return [*parts, "}"]
 
-    def _page_info(self, page: Page, type_: Any, details: Sequence[FieldDetails]) -> Parts:
-        parts: Parts = ["{"]
-        for key, nodes in self._selected(type_, details).items():
-            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
-            match nodes[0].node.name.value:
-                case "__typename":
-                    parts.append(f'"{type_.name}"')
-                case "hasNextPage":
-                    parts.append(page.more() if not page.window.backward else _boolean(page.window.before is not None))
-                case "hasPreviousPage":
-                    parts.append(page.more() if page.window.backward else _boolean(page.window.after is not None))
-                case "startCursor":
-                    parts.append(page.end_cursor(first=True))
-                case _:
-                    parts.append(page.end_cursor(first=False))
-        return [*parts, "}"]
-
     # What Python tells
 
     def _judged(
@@ -480,7 +463,7 @@ class Writer:
         for name, blockings in declaration.things.items():
             things = [self._blocking(each, row, list(named.values())) for each in blockings]
             facts += [constant(name), func.json_build_array(*things)]
-        speak = self._speaker(field.type, details)
+        speak = holes.speaker(field.type, details, self._selected)
         return self._hole(holes.Judged(declaration, speak, tuple(named)), func.json_build_object(*facts))
 
     def _blocking(self, blocking: judged.Blocking, row: Row, selections: Sequence[Sequence[FieldDetails]]) -> Any:
@@ -508,31 +491,7 @@ class Writer:
         self.holes.append(hole)
         return [f"{holes.BEGIN}{len(self.holes) - 1}{holes.FACTS}", or_null(cast(facts, Text)), holes.END]
 
-    def _speaker(self, type_: Any, details: Sequence[FieldDetails]) -> holes.Speak:
-        """What writes a value of this type that Python told, as the selection asks for it."""
-        if is_non_null_type(type_):
-            return self._speaker(type_.of_type, details)
-        if is_list_type(type_):
-            return holes.listed(self._speaker(type_.of_type, details))
-        if not isinstance(type_, GraphQLObjectType):
-            return holes.leaf
-        members: list[tuple[str, str, holes.Speak]] = []
-        for key, nodes in self._selected(type_, details).items():
-            name = nodes[0].node.name.value
-            if name == "__typename":
-                members.append((key, "", holes.constant(type_.name)))
-            elif isinstance(get_named_type(type_.fields[name].type), GraphQLInterfaceType):
-                members.append((key, "things", holes.nodes(key)))
-            else:
-                definition: StrawberryField = type_.fields[name].extensions["strawberry-definition"]
-                members.append((key, definition.python_name, self._speaker(type_.fields[name].type, nodes)))
-        return holes.members(members)
-
 
 def _is_list(field: GraphQLField) -> bool:
     type_ = field.type.of_type if is_non_null_type(field.type) else field.type
     return is_list_type(type_)
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
