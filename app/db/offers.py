@@ -12,7 +12,7 @@ OFFERS_MAXIMUM = 1_000
 
 def tags(table: Any, tag: Any, on: str, viewer: Viewer) -> Any:
     """Names and values of tags with how many things bear them, sorted by name and value; at most 1,000."""
-    seen = select(table.id).where(access.visible(table, viewer))
+    seen = select(table.id).where(access.of_all(table, viewer))
     return (
         select(tag.name, tag.value, func.count().label("count"))
         .where(getattr(tag, on).in_(seen))
@@ -26,7 +26,7 @@ def creators(table: Any, viewer: Viewer) -> Any:
     """Ids of users with how many things they made, those who made the most first; at most 1,000."""
     return (
         select(table.created_by_id, func.count().label("count"))
-        .where(access.visible(table, viewer))
+        .where(access.of_all(table, viewer))
         .group_by(table.created_by_id)
         .order_by(func.count().desc(), col(table.created_by_id))
         .limit(OFFERS_MAXIMUM)

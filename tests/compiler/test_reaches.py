@@ -23,7 +23,7 @@ NESTED = {"repositories": "artifacts { totalCount nodes { id workloads { nodes {
 
 
 def documents() -> list[str]:
-    """Every list that is narrowed to what a viewer sees, in two orders, by filters, and what hangs on it."""
+    """All that is narrowed to what a viewer sees: lists in two orders, by filters, what hangs on them, and offers."""
     found = []
     for name, (order, *filters) in LISTS.items():
         orders = ["", f"orderBy: {{field: {order}, direction: ASC}}"] if order else [""]
@@ -32,7 +32,9 @@ def documents() -> list[str]:
                 arguments = ", ".join(["first: 7", *filter(None, (each, wanted and f"filter: {wanted}"))])
                 page = f"totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ id {NESTED.get(name, '')} }}"
                 found.append(f"{{ {name}({arguments}) {{ {page} }} }}")
-    return found
+    kinds = ("REPOSITORY", "ARTIFACT", "WORKLOAD")
+    found += [f"{{ tags(on: {each}) {{ name value count }} }}" for each in kinds]
+    return [*found, *(f"{{ creators(of: {each}) {{ user {{ id }} count }} }}" for each in kinds)]
 
 
 @pytest.mark.parametrize("viewer", VIEWERS)
@@ -50,6 +52,6 @@ async def test_a_list_holds_the_same_however_it_is_read(
         for document in documents():
             answers.setdefault(document, []).append(await both.same(viewer, document))
             assert both.last_compiled
-    assert len(answers) == 21
+    assert len(answers) == 27
     for document, (listed, *others) in answers.items():
         assert all(each == listed for each in others), document
