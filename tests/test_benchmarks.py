@@ -112,7 +112,7 @@ def test_mutations_are_measured() -> None:
 
 def test_starts_and_memory_are_measured() -> None:
     lines = run("weight", "--requests", "1100", "--rounds", "1")
-    assert [re.sub(r"[\d,]+", "N", line.split("|")[1].strip()) for line in lines[2:]] == [
+    assert [re.sub(r"\d[\d,]*", "N", line.split("|")[1].strip()) for line in lines[2:]] == [
         "slipway --help",
         "ready, with a database that is there",
         "resident after N requests",
