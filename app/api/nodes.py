@@ -34,6 +34,9 @@ from app.api.logs import LAST_DEFAULT, LogLine, facts_of_logs, log_query, logs_o
 from app.api.parts import (
     active_test,
     artifact_count,
+    by_group_and_position,
+    containers_of_artifact,
+    containers_of_group,
     facts_of_warnings,
     groups_of_artifact,
     probe_of,
@@ -177,17 +180,7 @@ class ContainerGroup:
     name: str = strawberry.field(description="The name of the group.")
     containers: list[Container] = strawberry.field(
         description="Its containers, in order.",
-        metadata=says(
-            Related(
-                tables.ContainerRow,
-                lambda group, container, _: (
-                    container.artifact_id == group.c.artifact_id,
-                    container.group_position == group.c.group_position,
-                    container.group_name == group.c.name,
-                ),
-                order=lambda container: (container.position,),
-            )
-        ),
+        metadata=says(Related(tables.ContainerRow, containers_of_group, order=lambda container: (container.position,))),
     )
 
 
@@ -241,14 +234,7 @@ class Artifact(Node):
 
     @strawberry.field(
         description="The containers of all groups, in order.",
-        metadata=says(
-            Related(
-                tables.ContainerRow,
-                lambda row, container, _: (container.artifact_id == row.id,),
-                order=lambda container: (container.group_position, container.position),
-                framed=True,
-            )
-        ),
+        metadata=says(Related(tables.ContainerRow, containers_of_artifact, order=by_group_and_position, framed=True)),
     )
     async def containers(self, info: Info) -> list[Container]:
         """The containers."""

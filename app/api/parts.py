@@ -75,6 +75,25 @@ def groups_of_artifact(artifact: Any, _: Scope, __: Any) -> Any:
     )
 
 
+def containers_of_group(group: Any, container: Any, _: Scope) -> Sequence[Any]:
+    """That a container is one of a group, as `groups_of_artifact` reads it."""
+    return (
+        container.artifact_id == group.c.artifact_id,
+        container.group_position == group.c.group_position,
+        container.group_name == group.c.name,
+    )
+
+
+def containers_of_artifact(artifact: Any, container: Any, _: Scope) -> Sequence[Any]:
+    """That a container is one of an artifact."""
+    return (container.artifact_id == artifact.id,)
+
+
+def by_group_and_position(container: Any) -> Sequence[Any]:
+    """The order of the containers of an artifact."""
+    return (container.group_position, container.position)
+
+
 def facts_of_warnings(artifact: Any, _: Scope) -> Any:
     """What `warnings_of_facts` wants to know of an artifact, as SQL."""
     return func.json_build_array(reads.specification_document(artifact), artifact.status)

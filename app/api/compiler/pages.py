@@ -1,10 +1,9 @@
 """The rows of a statement, and the pages of its lists."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from graphql.execution.collect_fields import FieldDetails
 from sqlalchemy import ARRAY, Text, case, cast, func, literal_column, select, type_coerce
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.elements import Grouping
@@ -122,23 +121,15 @@ class Page:
         cursor = joined(['"', self.cursor(at_end(key), at_end(row_id)), '"'])
         return case((func.count(number) > literal_column("0"), cursor), else_=constant("null"))
 
-    def info(self, type_: Any, asked: Mapping[str, Sequence[FieldDetails]]) -> Parts:
-        """Relay's page info, as it is asked for."""
-        parts: Parts = ["{"]
-        for key, nodes in asked.items():
-            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
-            match nodes[0].node.name.value:
-                case "__typename":
-                    parts.append(f'"{type_.name}"')
-                case "hasNextPage":
-                    parts.append(self.more() if not self.window.backward else _boolean(self.window.before is not None))
-                case "hasPreviousPage":
-                    parts.append(self.more() if self.window.backward else _boolean(self.window.after is not None))
-                case "startCursor":
-                    parts.append(self.end_cursor(first=True))
-                case _:
-                    parts.append(self.end_cursor(first=False))
-        return [*parts, "}"]
+    def info(self, name: str) -> Parts:
+        """A field of Relay's page info."""
+        match name:
+            case "hasNextPage":
+                return [self.more() if not self.window.backward else _boolean(self.window.before is not None)]
+            case "hasPreviousPage":
+                return [self.more() if self.window.backward else _boolean(self.window.after is not None)]
+            case _:
+                return [self.end_cursor(first=name == "startCursor")]
 
     def select(self, conditions: Sequence[Any]) -> Any:
         """The subquery."""

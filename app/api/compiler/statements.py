@@ -127,16 +127,10 @@ class Writer:
         return collected.grouped_field_set
 
     def _members(self, type_: Any, grouped: Mapping[str, list[FieldDetails]], row: Row | None) -> Parts:
-        parts: Parts = ["{"]
-        for key, details in grouped.items():
-            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
-            parts += self._field(type_, details, row)
-        return [*parts, "}"]
+        return text.members(type_.name, grouped, lambda _, details: self._field(type_, details, row))
 
     def _field(self, type_: GraphQLObjectType, details: Sequence[FieldDetails], row: Any) -> Parts:
         node = details[0].node
-        if node.name.value == "__typename":
-            return [f'"{type_.name}"']
         field = type_.fields.get(node.name.value)
         if field is None:
             raise CanNotCompileError(node.name.value)  # introspection
@@ -188,19 +182,15 @@ class Writer:
             .table_valued(sql_column("value", JSONB), with_ordinality="number", joins_implicitly=True)
             .render_derived()
         )
-        parts: Parts = ["{"]
-        for key, nodes in self._selected(item_type, details).items():
-            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
-            name = nodes[0].node.name.value
-            if name == "__typename":
-                parts.append(f'"{item_type.name}"')
-                continue
+
+        def write(name: str, _: Sequence[FieldDetails]) -> Parts:
             element = items.c.value[name]
             if get_named_type(item_type.fields[name].type).name == "DateTime":
-                parts += text.scalar(cast(element.astext, DateTime(timezone=True)), nullable=True)
-            else:
-                parts.append(or_null(cast(element, Text)))
-        listed = select(func.string_agg(joined([*parts, "}"]), aggregate_order_by(COMMA, items.c.number)))
+                return text.scalar(cast(element.astext, DateTime(timezone=True)), nullable=True)
+            return [or_null(cast(element, Text))]
+
+        parts = text.members(item_type.name, self._selected(item_type, details), write)
+        listed = select(func.string_agg(joined(parts), aggregate_order_by(COMMA, items.c.number)))
         return ["[", func.coalesce(listed.select_from(items).correlate_except(items).scalar_subquery(), ""), "]"]
 
     # Rows of other tables
@@ -275,12 +265,7 @@ class Writer:
         ]
 
     def _constants(self, type_: Any, details: Sequence[FieldDetails], values: Mapping[str, Any]) -> Parts:
-        parts: Parts = ["{"]
-        for key, nodes in self._selected(type_, details).items():
-            name = nodes[0].node.name.value
-            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
-            parts.append(f'"{type_.name}"' if name == "__typename" else values[name])
-        return [*parts, "}"]
+        return text.members(type_.name, self._selected(type_, details), lambda name, _: [values[name]])
 
     # Nodes by their ids
 
@@ -347,7 +332,7 @@ class Writer:
             return (access.listed(each, viewer),) if source.shared else ()
 
         # A list that begins with what the viewer sees goes through no index.
-        begins_with_grants = source.shared and viewer.sees_little and not viewer.admin
+        begins_with_grants = source.shared and viewer.sees_little
         self.begins_with_grants |= begins_with_grants
         return self._page(source, conditions, field, details, walks=not begins_with_grants)
 
@@ -389,25 +374,23 @@ class Writer:
         self.pages += 1
         more = self._asks_for_more(type_, asked, window)
         page = Page(f"page_{self.pages}", source, order, window, Row(target, listed=True), more)
-        parts: Parts = ["{"]
-        for key, nodes in asked.items():
-            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
-            match nodes[0].node.name.value:
-                case "__typename":
-                    parts.append(f'"{type_.name}"')
+
+        def write(name: str, nodes: Sequence[FieldDetails]) -> Parts:
+            inner_type: Any = get_named_type(type_.fields[name].type)
+            match name:
                 case "totalCount":
                     counted = Alias(source.table)
                     count = select(func.count()).select_from(counted).where(*conditions(counted, paging.wanted))
-                    parts.append(count.correlate_except(counted).scalar_subquery())
+                    return [count.correlate_except(counted).scalar_subquery()]
                 case "nodes":
-                    item_type = get_named_type(type_.fields["nodes"].type)
-                    parts += page.listed(self._object(item_type, nodes, page.row))
+                    return page.listed(self._object(inner_type, nodes, page.row))
                 case "edges":
-                    parts += page.listed(self._page_edge(page, get_named_type(type_.fields["edges"].type), nodes))
+                    return page.listed(self._page_edge(page, inner_type, nodes))
                 case _:
-                    info_type: Any = get_named_type(type_.fields["pageInfo"].type)
-                    parts += page.info(info_type, self._selected(info_type, nodes))
-        parts.append("}")
+                    selected = self._selected(inner_type, nodes)
+                    return text.members(inner_type.name, selected, lambda each, _: page.info(each))
+
+        parts = text.members(type_.name, asked, write)
         if not page.columns:
             return parts
         wanted = dataclasses.replace(paging.wanted, walk=lists.walk(order, window) if walks else None)
@@ -433,17 +416,12 @@ class Writer:
         return any(nodes[0].node.name.value == wanted for nodes in self._selected(info_type, infos).values())
 
     def _page_edge(self, page: Page, type_: Any, details: Sequence[FieldDetails]) -> Parts:
-        parts: Parts = ["{"]
-        for key, nodes in self._selected(type_, details).items():
-            parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
-            match nodes[0].node.name.value:
-                case "__typename":
-                    parts.append(f'"{type_.name}"')
-                case "cursor":
-                    parts += ['"', page.row_cursor(), '"']
-                case _:
-                    parts += self._object(get_named_type(type_.fields["node"].type), nodes, page.row)
-        return [*parts, "}"]
+        def write(name: str, nodes: Sequence[FieldDetails]) -> Parts:
+            if name == "cursor":
+                return ['"', page.row_cursor(), '"']
+            return self._object(get_named_type(type_.fields["node"].type), nodes, page.row)
+
+        return text.members(type_.name, self._selected(type_, details), write)
 
     # What Python tells
 

@@ -3,9 +3,10 @@
 `concat` takes NULL for nothing, which is broken JSON: what may be NULL is written as such here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from graphql.execution.collect_fields import FieldDetails
 from sqlalchemy import Boolean, DateTime, Integer, Text, cast, func, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import Enum, String
@@ -15,6 +16,8 @@ ARGUMENTS_MAXIMUM = 90
 
 Parts = list[Any]
 """Pieces of text: a constant is a `str`, all else is SQL that is never NULL."""
+Write = Callable[[str, Sequence[FieldDetails]], Parts]
+"""Writes the value of a field by its name and the places where it is asked for."""
 
 
 def constant(text: str) -> Any:
@@ -42,6 +45,16 @@ def joined(parts: Iterable[Any]) -> Any:
             for start in range(0, len(arguments), ARGUMENTS_MAXIMUM)
         ]
     return _concat(arguments)
+
+
+def members(type_name: str, asked: Mapping[str, Sequence[FieldDetails]], write: Write) -> Parts:
+    """An object of this type: each key that is asked for, with what `write` gives for its field."""
+    parts: Parts = ["{"]
+    for key, details in asked.items():
+        name = details[0].node.name.value
+        parts.append(f'"{key}":' if len(parts) == 1 else f',"{key}":')
+        parts += [f'"{type_name}"'] if name == "__typename" else write(name, details)
+    return [*parts, "}"]
 
 
 def _concat(arguments: Sequence[Any]) -> Any:
