@@ -370,17 +370,13 @@ async def unless_gone(receive: Receive, operation: Coroutine[Any, Any, Result]) 
 
     To look for that costs more than most of these operations, so it begins when one takes longer than they do.
     """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  a coroutine runs in a task
+    interruption = bodies.Interruption()
     watch: asyncio.Task[None] | None = None
-    gone = False
 
     async def disconnected() -> None:
-        nonlocal gone
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        task.cancel()
+        interruption()
 
     def begin() -> None:
         nonlocal watch
@@ -390,8 +386,7 @@ async def unless_gone(receive: Receive, operation: Coroutine[Any, Any, Result]) 
     try:
         return await operation
     except asyncio.CancelledError:
-        if gone:
-            task.uncancel()
+        if interruption.settled():
             raise ClientDisconnect from None
         raise
     finally:

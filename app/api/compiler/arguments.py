@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from graphql import FieldNode, GraphQLField
+from graphql import ArgumentNode, FieldNode, GraphQLField, NameNode, VariableNode
 from graphql.execution.values import VariableValues, get_argument_values
 from sqlalchemy import ARRAY, DateTime, Text, Uuid, bindparam
 from strawberry.types.arguments import convert_arguments
@@ -78,13 +78,16 @@ def read(
         GraphQLError: they can't be used.
     """
     definition: StrawberryField = field.extensions["strawberry-definition"]
+    declaration = definition.metadata.get(DECLARATION)
+    if isinstance(declaration, ById) and (text := _as_given(node, variables)) is not None:
+        return _by_id(declaration.kind, text, name, writing=writing)
     given = convert_arguments(
         get_argument_values(field, node, variables),
         definition.arguments,
         scalar_registry=schema.schema_converter.scalar_registry,
         config=schema.config,
     )
-    match definition.metadata.get(DECLARATION):
+    match declaration:
         case Source() as source:
             return _paging(source, given, name, writing=writing)
         case Nested(source=source):
@@ -96,6 +99,15 @@ def read(
         case _:
             shape = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in given.items())
             return Given(shape, {}, given)
+
+
+def _as_given(node: FieldNode, variables: VariableValues) -> str | None:
+    """The id that is the only argument, where it is a variable: much is asked so, and only the id differs."""
+    match node.arguments:
+        case [ArgumentNode(value=VariableNode(name=NameNode(value=name)))]:
+            text = variables.coerced.get(name)
+            return text if isinstance(text, str) else None
+    return None
 
 
 class _Writer:

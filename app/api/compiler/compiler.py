@@ -25,14 +25,16 @@ from graphql import (
     OperationType,
     TypeInfo,
     TypeInfoVisitor,
+    VariableDefinitionNode,
     VariableNode,
     Visitor,
     get_operation_ast,
     parse,
+    print_ast,
     specified_rules,
     visit,
 )
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 from sqlalchemy import ARRAY, DateTime, Text, Uuid, bindparam
 from strawberry.http import GraphQLRequestData
 from strawberry.schema.schema import validate_document
@@ -126,6 +128,8 @@ class Operation:
     """The names of the variables that `@skip` and `@include` ask."""
     fixed: Sequence[Site]
     variable: Sequence[Site]
+    texts: Mapping[str, VariableValueSource]
+    """The variables, where each is an ID or a String that has to be given; else none."""
 
 
 class Compiler:
@@ -182,8 +186,7 @@ class Compiler:
         operation = self._operations.get((query, name), lambda: self._read(query, name))
         if operation is None:
             return None
-        definitions = operation.definition.variable_definitions or ()
-        variables = get_variable_values(self._schema.graphql, definitions, dict(given or {}))
+        variables = self._variables(operation, given or {})
         arguments_given = None if isinstance(variables, list) else self._given(operation, variables)
         if isinstance(variables, list) or arguments_given is None:
             return None
@@ -198,6 +201,15 @@ class Compiler:
             return None
         values = {name: value for each in arguments_given.values() for name, value in each.values.items()}
         return Ready(statement, values)
+
+    def _variables(self, operation: Operation, given: Mapping[str, Any]) -> VariableValues | list[GraphQLError]:
+        """What they come to. A text comes to itself: to ask graphql-core for that takes as long as the rest."""
+        texts = operation.texts
+        if texts and texts.keys() == given.keys() and all(isinstance(each, str) for each in given.values()):
+            sources = {name: VariableValueSource(each.signature, given[name]) for name, each in texts.items()}
+            return VariableValues(sources, dict(given))
+        definitions = operation.definition.variable_definitions or ()
+        return get_variable_values(self._schema.graphql, definitions, dict(given))
 
     def _read(self, query: str, name: str | None) -> Operation | None:
         """The operation, if it can be run by a statement."""
@@ -279,7 +291,15 @@ def _operation(
         done |= waiting
         for name in sorted(waiting):
             visit(fragments[name], visitor)
-    return Operation(definition, fragments, sorted(finder.steering), finder.fixed, finder.variable)
+    texts = _texts(schema, definition.variable_definitions or ())
+    return Operation(definition, fragments, sorted(finder.steering), finder.fixed, finder.variable, texts)
+
+
+def _texts(schema: Schema, definitions: Sequence[VariableDefinitionNode]) -> Mapping[str, VariableValueSource]:
+    if any(each.default_value or print_ast(each.type) not in {"ID!", "String!"} for each in definitions):
+        return {}
+    variables = get_variable_values(schema.graphql, definitions, {each.variable.name.value: "" for each in definitions})
+    return {} if isinstance(variables, list) else variables.sources
 
 
 class _Finder(Visitor):
