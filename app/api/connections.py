@@ -71,6 +71,7 @@ class Source:
     `narrow` turns what the filter asks for into conditions on the table or an alias of it; `filter_type` and
     `order_type` are the inputs of the two arguments, None where the list does not have them; `has_search`: it has the
     argument `search` in the place of a filter. `shared`: rows are shown by role; otherwise everybody sees them all.
+    `unordered`: how it is sorted where nothing is asked for.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Source:
     narrow: Callable[[Any, filters.Filter, Viewer], tuple[ColumnElement[bool], ...]] = lambda *_: ()
     has_search: bool = False
     shared: bool = True
+    unordered: lists.Order = filters.NEWEST_FIRST
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ def read_text(path: str, text: str, maximum: int) -> str:
 def read_order(source: Source, order_by: Any) -> lists.Order:
     """How a list is to be sorted."""
     if order_by is None:
-        return filters.NEWEST_FIRST
+        return source.unordered
     return dataclasses.replace(source.orders[order_by.field.value], descending=order_by.direction.value == "DESC")
 
 

@@ -46,6 +46,18 @@ class Edge:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Pointer:
+    """The node that two columns name: the prefix of its kind, one of these, and its id.
+
+    Null where it is gone, or the viewer may not see it.
+    """
+
+    kind_column: str
+    id_column: str
+    kinds: Sequence[ids.Kind]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Scope:
     """Who asks, when, and where: all of it parameters of a statement that is prepared for everybody."""
 

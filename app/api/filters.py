@@ -29,15 +29,15 @@ def read_id(path: str, kind: ids.Kind, text: str) -> UUID:
     return decoded
 
 
-def read_any_id(text: str) -> tuple[ids.Kind, UUID]:
-    """An id of any kind, from the argument `id`.
+def read_any_id(text: str, path: str = "id") -> tuple[ids.Kind, UUID]:
+    """An id of any kind, from an argument of a query.
 
     Raises:
         GraphQLError: it is none.
     """
     decoded = ids.decode(text)
     if decoded is None:
-        raise bad_input("id", f"{text[:64]!r} is no id: they have a prefix, '_' and 26 letters and digits.")
+        raise bad_input(path, f"{text[:64]!r} is no id: they have a prefix, '_' and 26 letters and digits.")
     return decoded
 
 
@@ -192,6 +192,27 @@ class WorkloadFilter:
         )
 
 
+@strawberry.input(description="What events are narrowed to; all of it must hold. An empty list matches nothing.")
+class EventFilter:
+    """Narrows a list of events."""
+
+    subject_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Of this very thing, which may be gone; not of what stands under it."
+    )
+    actor: list[strawberry.ID] | None = strawberry.field(default=None, description="Done by any of these users.")
+    kind: list[enums.EventKind] | None = strawberry.field(default=None, description="Of any of these kinds.")
+    at: TimeRange | None = strawberry.field(default=None, description="Happened in this span.")
+
+    def read(self) -> filters.Filter:
+        """As the reads take it."""
+        return filters.Filter(
+            subject_id=None if self.subject_id is None else read_any_id(self.subject_id, "filter.subjectId")[1],
+            actor=_read_users("filter.actor", self.actor),
+            kind=read_list("filter.kind", self.kind),
+            at=None if self.at is None else self.at.read(),
+        )
+
+
 @strawberry.input(description="How repositories are sorted; ties break by id, in the same direction.")
 class RepositoryOrder:
     """Sorts repositories."""
@@ -217,21 +238,23 @@ class WorkloadOrder:
 
 
 def _common(given: RepositoryFilter | ArtifactFilter | WorkloadFilter, kind: ids.Kind) -> filters.Filter:
-    created_by = read_list("filter.createdBy", given.created_by)
-    if created_by is not None:
-        created_by = tuple(
-            read_id(f"filter.createdBy[{position}]", ids.Kind.USER, text) for position, text in enumerate(created_by)
-        )
     tags = read_list("filter.tags", given.tags)
     search = given.search
     if search is not None:
         read_text("filter.search", search, validation.SEARCH_MAXIMUM_LENGTH)
     return filters.Filter(
         search=None if search is None else filters.search(kind, search),
-        created_by=created_by,
+        created_by=_read_users("filter.createdBy", given.created_by),
         tags=None if tags is None else tuple(tag.read(f"filter.tags[{at}]") for at, tag in enumerate(tags)),
         created_at=None if given.created_at is None else given.created_at.read(),
     )
+
+
+def _read_users(path: str, texts: Sequence[str] | None) -> tuple[UUID, ...] | None:
+    given = read_list(path, texts)
+    if given is None:
+        return None
+    return tuple(read_id(f"{path}[{position}]", ids.Kind.USER, text) for position, text in enumerate(given))
 
 
 def _read_optional(path: str, kind: ids.Kind, text: str | None) -> UUID | None:

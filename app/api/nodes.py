@@ -14,6 +14,7 @@ from app.api import judged, manifests, sources, values
 from app.api.connections import Connection, connection
 from app.api.context import Info
 from app.api.enums import ManifestFormat
+from app.api.events import Event, event_list
 from app.api.fields import (
     Column,
     Expression,
@@ -110,6 +111,7 @@ class Repository(Node):
 
     viewer_role: enums.Role = viewer_role()
     grants: list[Grant] = grant_list(tables.RepositoryGrantRow, "repository_id")
+    events: Connection[Event] = event_list("repository_id")
     actions: list[judged.RepositoryActionState] = judged.action_list(judged.REPOSITORY)
 
 
@@ -296,6 +298,7 @@ class Artifact(Node):
 
     viewer_role: enums.Role = viewer_role()
     grants: list[Grant] = grant_list(tables.ArtifactGrantRow, "artifact_id")
+    events: Connection[Event] = event_list("artifact_id")
     actions: list[judged.ArtifactActionState] = judged.action_list(judged.ARTIFACT)
 
 
@@ -433,6 +436,7 @@ class Workload(Node):
     tags: list[values.Tag] = tag_list(tables.WorkloadTagRow, "workload_id")
     viewer_role: enums.Role = viewer_role()
     grants: list[Grant] = grant_list(tables.WorkloadGrantRow, "workload_id")
+    events: Connection[Event] = event_list("workload_id")
     actions: list[judged.WorkloadActionState] = judged.action_list(judged.WORKLOAD)
 
 

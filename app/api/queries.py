@@ -11,7 +11,9 @@ from sqlalchemy import null
 from app.api import enums, examples, fields, filters as inputs, sources
 from app.api.connections import Connection, connection
 from app.api.context import Info
+from app.api.events import Event
 from app.api.fields import ById, ByIds, Related, Rows, Told, says
+from app.api.finding import find
 from app.api.interfaces import Node
 from app.api.nodes import Artifact, Credential, Repository, Workload
 from app.api.people import ApiToken, CreatorUsage, User
@@ -19,13 +21,6 @@ from app.api.values import TagUsage
 from app.db import offers, tables
 from app.domain import ids
 
-# What each kind is stored as, of those that are reached by an id and a role.
-SHARED_TABLES: dict[ids.Kind, Any] = {
-    ids.Kind.REPOSITORY: tables.RepositoryRow,
-    ids.Kind.ARTIFACT: tables.ArtifactRow,
-    ids.Kind.WORKLOAD: tables.WorkloadRow,
-    ids.Kind.CREDENTIAL: tables.CredentialRow,
-}
 TAGGABLE: dict[enums.Taggable, tuple[Any, Any, str]] = {
     enums.Taggable.REPOSITORY: (tables.RepositoryRow, tables.RepositoryTagRow, "repository_id"),
     enums.Taggable.ARTIFACT: (tables.ArtifactRow, tables.ArtifactTagRow, "artifact_id"),
@@ -33,30 +28,6 @@ TAGGABLE: dict[enums.Taggable, tuple[Any, Any, str]] = {
 }
 
 Id = Annotated[strawberry.ID, strawberry.argument(description="The id.")]
-
-
-async def find(info: Info, kind: ids.Kind, thing_id: UUID) -> Any:
-    """A node by its id; None where it is absent or the viewer may not see it."""
-    loaders = info.context.loaders
-    viewer = info.context.viewer
-    if kind in SHARED_TABLES:
-        return fields.node(await loaders.reachable(SHARED_TABLES[kind], thing_id))
-    if kind is ids.Kind.USER:
-        return fields.node(await loaders.row(tables.UserRow, thing_id))
-    if kind is ids.Kind.API_TOKEN:
-        token = await loaders.row(tables.ApiTokenRow, thing_id)
-        return fields.node(token) if token is not None and token.user_id == viewer.user_id else None
-    if kind is ids.Kind.REPLACEMENT:
-        replacement = await loaders.row(tables.ReplacementRow, thing_id)
-        if replacement is None or await loaders.reachable(tables.WorkloadRow, replacement.workload_id) is None:
-            return None
-        return fields.node(replacement)
-    if kind is ids.Kind.CONTAINER:
-        container = await loaders.row(tables.ContainerRow, thing_id)
-        if container is None or await loaders.role(tables.ArtifactRow, container.artifact_id) is None:
-            return None
-        return fields.node(container)
-    return None
 
 
 async def _find_all(info: Info, wanted: Sequence[tuple[ids.Kind, UUID] | None]) -> list[Any]:
@@ -85,6 +56,10 @@ class Query:
         sources.CREDENTIALS, "The credentials that the viewer has a role on."
     )
     users: Connection[User] = connection(sources.USERS, "Everybody.")
+    events: Connection[Event] = connection(
+        sources.EVENTS,
+        "The history, oldest first: of what the viewer has a role on, and of what they did themselves.",
+    )
 
     @strawberry.field(
         description="Anything by its id; null where it is absent or the viewer may not see it.", metadata=says(ById())

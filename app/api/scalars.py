@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import strawberry
 from graphql import GraphQLError
 from pydantic import TypeAdapter, ValidationError
+from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
 _DURATION = TypeAdapter(timedelta)
@@ -75,4 +76,11 @@ DURATION = strawberry.scalar(
     parse_value=read_duration,
 )
 
-SCALARS: dict[object, ScalarDefinition] = {datetime: DATE_TIME, timedelta: DURATION}
+JSON_VALUE = strawberry.scalar(
+    name="JSON",
+    description="Any JSON: objects, lists, texts, numbers, true, false and null.",
+    specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+    serialize=lambda value: value,
+)
+
+SCALARS: dict[object, ScalarDefinition] = {datetime: DATE_TIME, timedelta: DURATION, JSON: JSON_VALUE}

@@ -36,6 +36,10 @@ WORKLOADS = Source(
 REPLACEMENTS = Source("replacements", tables.ReplacementRow, shared=False)
 CREDENTIALS = Source("credentials", tables.CredentialRow)
 
+EVENTS = Source("events", tables.EventRow, inputs.EventFilter, narrow=filters.events, unordered=filters.OLDEST_FIRST)
+# What hangs on a thing is read as a whole.
+EVENTS_UNDER = Source("events_under", tables.EventRow, unordered=filters.OLDEST_FIRST)
+
 USERS = Source("users", tables.UserRow, narrow=filters.users, shared=False, has_search=True)
 
 

@@ -4,6 +4,8 @@ A role on a repository holds for its artifacts, a role on an artifact for its wo
 counts. A thing under which the viewer sees something, though it has no role there, is a *frame*: it can be reached, and
 is in no list. So is what a workload that the viewer sees ran before it was replaced, or is to run.
 
+An event is seen by whoever has a role on what it tells of, or on what that stood under, and by whoever did it.
+
 What is shared with a viewer is listed once for a statement, which is what costs least, unless it is a lot, or one row
 is asked about: then each row is looked up. A list of all that a viewer sees begins with that, where it is little.
 """
@@ -48,7 +50,13 @@ LITTLE_SHARE = 20
 # How many rows PostgreSQL believes that it has: https://www.postgresql.org/docs/current/catalog-pg-class.html
 ARTIFACTS = "oid = 'artifacts'::regclass"
 
-Shared = type[tables.RepositoryRow] | type[tables.ArtifactRow] | type[tables.WorkloadRow] | type[tables.CredentialRow]
+Shared = (
+    type[tables.RepositoryRow]
+    | type[tables.ArtifactRow]
+    | type[tables.WorkloadRow]
+    | type[tables.CredentialRow]
+    | type[tables.EventRow]
+)
 
 
 def entity(thing: Any) -> Shared:
@@ -115,11 +123,15 @@ def _up_to(maximum: int, rows: Any) -> Any:
 
 
 def _under_repositories(table: Any, subject: ColumnElement[bool]) -> Any:
-    """The ids of the rows of a table in repositories with such a grant, looked up repository by repository."""
-    grant: Any = tables.RepositoryGrantRow
+    """The ids of the rows of a table in repositories with such a grant."""
+    return _under(table, "repository_id", tables.RepositoryGrantRow, "repository_id", subject)
+
+
+def _under(table: Any, named: str, grant: Any, on: str, subject: ColumnElement[bool]) -> Any:
+    """The ids of the rows whose column `named` names what such a grant is on, looked up grant by grant."""
     row = Alias(table)
     # OFFSET keeps PostgreSQL from reading all rows there are.
-    under: Any = select(row.id).where(row.repository_id == grant.repository_id).offset(literal_column("0"))
+    under: Any = select(row.id).where(getattr(row, named) == getattr(grant, on)).offset(literal_column("0"))
     found: Any = under.correlate(grant.__table__).lateral()
     return select(found.c.id).select_from(grant).join(found, true()).where(subject).correlate_except(grant, found)
 
@@ -179,9 +191,22 @@ def visible(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     return own
 
 
+def _event(event: Any, viewer: Viewer) -> ColumnElement[bool]:
+    """Whether the viewer may see an event. What was deleted has no grants of its own any more."""
+    return or_(
+        _granted(tables.RepositoryGrantRow, "repository_id", event.repository_id, viewer),
+        _granted(tables.ArtifactGrantRow, "artifact_id", event.artifact_id, viewer),
+        _granted(tables.WorkloadGrantRow, "workload_id", event.workload_id, viewer),
+        _granted(tables.CredentialGrantRow, "credential_id", event.subject_id, viewer),
+        event.actor_id == viewer.user_id,
+    )
+
+
 def _own(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     """Whether the viewer has a role on a row of `thing` by a grant on that row."""
     kind = entity(thing)
+    if issubclass(kind, tables.EventRow):
+        return _event(thing, viewer)
     if issubclass(kind, tables.RepositoryRow):
         return _granted(tables.RepositoryGrantRow, "repository_id", thing.id, viewer)
     if issubclass(kind, tables.ArtifactRow):
@@ -194,7 +219,7 @@ def _own(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
 def inherited(seen: Any, thing: Any, viewer: Viewer) -> ColumnElement[bool]:
     """The same for a row under another, on which the viewer has a role where `seen` holds: that is one on this as well.
 
-    An artifact stands under its repository, a workload under its artifact.
+    An artifact stands under its repository, a workload under its artifact, an event under each of them.
     """
     return or_(seen, _own(thing, viewer))
 
@@ -212,6 +237,18 @@ def listed(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
         parts = [shared(tables.RepositoryGrantRow, "repository_id")]
     elif issubclass(kind, tables.CredentialRow):
         parts = [shared(tables.CredentialGrantRow, "credential_id")]
+    elif issubclass(kind, tables.EventRow):
+        event = Alias(tables.EventRow)
+        parts = [
+            _under(kind, named, grant, on, subject_is(grant, viewer))
+            for grant, on, named in (
+                (tables.RepositoryGrantRow, "repository_id", "repository_id"),
+                (tables.ArtifactGrantRow, "artifact_id", "artifact_id"),
+                (tables.WorkloadGrantRow, "workload_id", "workload_id"),
+                (tables.CredentialGrantRow, "credential_id", "subject_id"),
+            )
+        ]
+        parts.append(select(event.id).where(event.actor_id == viewer.user_id))
     else:
         parts = [_under_repositories(kind, subject_is(tables.RepositoryGrantRow, viewer))]
         parts.append(shared(tables.ArtifactGrantRow, "artifact_id"))

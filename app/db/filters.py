@@ -5,7 +5,7 @@ prepared for all values: see `app.db.values`. Whether a value is there at all, a
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -95,6 +95,10 @@ class Filter:
     repository_id: UUID | None = None
     artifact_id: UUID | None = None
     artifact_status: enums.ArtifactStatus | None = None
+    subject_id: UUID | None = None
+    actor: tuple[UUID, ...] | None = None
+    kind: tuple[enums.EventKind, ...] | None = None
+    at: TimeRange | None = None
     walk: Walk | None = None
     """How a page goes through the ids: what is found through another table is then found in that order."""
 
@@ -160,6 +164,18 @@ def users(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     return () if wanted.search is None else (_found_in(wanted.search, row.id, row.username, row.display_name),)
 
 
+def events(row: Any, wanted: Filter, _: Viewer) -> Conditions:
+    """The conditions of a list of events."""
+    found = list(_within(row.at, wanted.at))
+    if wanted.subject_id is not None:
+        found.append(row.subject_id == wanted.subject_id)
+    if wanted.actor is not None:
+        found.append(among(row.actor_id, wanted.actor))
+    if wanted.kind is not None:
+        found.append(member(row.kind, wanted.kind))
+    return tuple(found)
+
+
 def _common(row: Any, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.search is not None:
@@ -169,12 +185,14 @@ def _common(row: Any, tag: Any, on: str, wanted: Filter) -> Sequence[ColumnEleme
     if wanted.tags == ():
         found.append(false())
     found += [_has_tag(row.id, tag, on, match, wanted.walk) for match in wanted.tags or ()]
-    for column, span in ((row.created_at, wanted.created_at), (row.updated_at, wanted.updated_at)):
-        if span is not None and span.start is not None:
-            found.append(column >= span.start)
-        if span is not None and span.end is not None:
-            found.append(column < span.end)
-    return found
+    return [*found, *_within(row.created_at, wanted.created_at), *_within(row.updated_at, wanted.updated_at)]
+
+
+def _within(column: Any, span: TimeRange | None) -> Iterator[ColumnElement[bool]]:
+    if span is not None and span.start is not None:
+        yield column >= span.start
+    if span is not None and span.end is not None:
+        yield column < span.end
 
 
 def _has_tag(thing_id: Any, table: Any, on: str, wanted: TagMatch, walk: Walk | None) -> ColumnElement[bool]:
@@ -250,7 +268,12 @@ WORKLOAD_ORDERS: Mapping[str, Order] = {
     "STATUS": Order("STATUS", _by("status"), enums.WorkloadStatus),
     "IMPORTANCE": Order("IMPORTANCE", _by("importance"), enums.Importance),
 }
-# Without an order: newest first. Ids are UUIDv7, so the id alone is that order.
-NEWEST_FIRST = Order(
-    "NEWEST", lambda table: table.id, lambda value: UUID(read_text(value)), descending=True, by_id=True
-)
+
+
+def _by_id(name: str, *, descending: bool) -> Order:
+    return Order(name, lambda table: table.id, lambda value: UUID(read_text(value)), descending=descending, by_id=True)
+
+
+# Without an order: newest first, but for events. Ids are UUIDv7, so the id alone is that order.
+NEWEST_FIRST = _by_id("NEWEST", descending=True)
+OLDEST_FIRST = _by_id("OLDEST", descending=False)

@@ -89,6 +89,8 @@ def known_values(world: World) -> dict[str, list[Any]]:
         "contains": [MARK],
         "repositoryId": ids["Repository"],
         "artifactId": ids["Artifact"],
+        "subjectId": everything,
+        "actor": [[world.owner_id]],
         "image": [f"{MARK}/image:{MARK}", f"{MARK}/image", f"sha256:{'0' * 64}"],
     }
 

@@ -70,6 +70,8 @@ async def known(both: Both) -> Known:
             ],
             "repositoryId": world.ids["Repository"],
             "artifactId": world.ids["Artifact"],
+            "subjectId": [*everything, "evt_nothing"],
+            "actor": [world.ids["User"][:1], world.ids["User"][1:3], []],
             "image": ["docker.io/library/redis", "odd.test/a", f"sha256:{'a' * 64}", "docker.io/library/python:3.13"],
             "moment": ["2000-01-01T00:00:00Z", "2026-11-26T05:00:00.25+01:00", "2100-01-01T00:00:00Z"],
             "container": ["main", "sidecar"],

@@ -48,6 +48,17 @@ async def test_every_thing_by_its_id(both: Both, type_name: str) -> None:
             assert both.last_compiled
 
 
+@pytest.mark.parametrize("type_name", walk.NODE_TYPES)
+async def test_each_field_alone_of_a_thing_by_its_id(both: Both, type_name: str) -> None:
+    for name, field in walk.fields(type_name).items():
+        if not walk.needs_arguments(field):
+            selection = f"{{ {name} {walk.selection(field, 0)} }}"
+            document = f"query($id: ID!) {{ node(id: $id) {{ ... on {type_name} {selection} }} }}"
+            for viewer in ("owner", "administrator", "editor by group"):
+                await both.same(viewer, document, {"id": both.world.ids[type_name][0]})
+                assert both.last_compiled, document
+
+
 @pytest.mark.parametrize("viewer", VIEWERS)
 async def test_the_fields_of_the_root(both: Both, viewer: str) -> None:
     known: dict[str, Any] = {
@@ -58,6 +69,8 @@ async def test_the_fields_of_the_root(both: Both, viewer: str) -> None:
         "tags": [[{"name": "team"}], [{"name": "team", "values": ["ml", "x"]}, {"name": "empty"}], []],
         "repositoryId": both.world.ids["Repository"][:2],
         "artifactId": both.world.ids["Artifact"][:2],
+        "subjectId": [each[0] for each in both.world.ids.values()],
+        "actor": [both.world.ids["User"][:2], []],
         "image": ["docker.io/library/redis", "odd.test/a", f"sha256:{'a' * 64}"],
     }
     for name, field in walk.fields("Query").items():

@@ -172,7 +172,8 @@ async def build(slipway: Slipway) -> World:  # noqa: PLR0915  a list of what the
     everything = await viewers["administrator"].run(
         """{ repositories(first: 100) { nodes { id } } artifacts(first: 100) { nodes { id containers { id } } }
         workloads(first: 100) { nodes { id history { nodes { id } } } } credentials { nodes { id } }
-        users { nodes { id } } }"""
+        users { nodes { id } }
+        events(last: 100) { nodes { id } } }"""
     )
     ids = {
         name.removesuffix("s").capitalize(): [each["id"] for each in found["nodes"]]

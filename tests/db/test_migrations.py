@@ -153,7 +153,7 @@ async def test_a_server_waits_for_the_one_that_migrates(empty_database_url: str)
     await holder.close()
     await waiting
     found = await fetch(empty_database_url, "SELECT version_num FROM alembic_version")
-    assert found == [("2026_11_27_grants_to_everyone",)]
+    assert found == [("2026_11_27_events",)]
 
 
 async def test_an_up_to_date_database_is_not_touched(postgresql_dsn: str, database_url: str) -> None:

@@ -239,6 +239,10 @@ _VALUES: Mapping[str, Callable[[str, Any, _Writer, list[Hashable]], Any]] = {
     "repository_id": _uuid,
     "artifact_id": _uuid,
     "artifact_status": _as_it_is,
+    "subject_id": _uuid,
+    "actor": _uuids,
+    "kind": _members,
+    "at": _span,
 }
 
 

@@ -50,6 +50,7 @@ from app.api.fields import (
     Edge,
     Expression,
     Id,
+    Pointer,
     Related,
     Rows,
     Scope,
@@ -71,6 +72,7 @@ KINDS: Mapping[ids.Kind, Any] = {
     ids.Kind.API_TOKEN: tables.ApiTokenRow,
     ids.Kind.REPLACEMENT: tables.ReplacementRow,
     ids.Kind.CONTAINER: tables.ContainerRow,
+    ids.Kind.EVENT: tables.EventRow,
 }
 
 
@@ -99,6 +101,7 @@ class Writer:
             Id: self._id,
             Column: self._column,
             Edge: self._edge,
+            Pointer: self._pointer,
             Related: self._related,
             Rows: self._rows,
             Expression: self._expression,
@@ -284,8 +287,8 @@ class Writer:
                 conditions.append(target.user_id == viewer.user_id)
             case ids.Kind.REPLACEMENT:
                 workload = Alias(tables.WorkloadRow)
-                seen = select(true()).where(workload.id == target.workload_id, access.reachable(workload, viewer))
-                conditions.append(seen.correlate_except(workload).exists())
+                of: Any = select(true()).where(workload.id == target.workload_id, access.reachable(workload, viewer))
+                conditions.append(of.correlate_except(workload).exists())
             case ids.Kind.CONTAINER:
                 artifact = Alias(tables.ArtifactRow)
                 role = select(access.role(artifact, viewer)).where(artifact.id == target.artifact_id)
@@ -294,14 +297,16 @@ class Writer:
                 pass
             case _ if alone and not viewer.admin:
                 # Worked out once. OFFSET keeps PostgreSQL from doing it wherever it is asked for.
-                once: Any = select(self._seen(row).label("seen")).offset(literal_column("0")).lateral()
+                seen: Any = select(self._seen(row).label("seen")).offset(literal_column("0"))
+                once: Any = seen.correlate(target).lateral()
                 read.append(once)
                 row = dataclasses.replace(row, seen=once.c.seen)
                 conditions.append(access.reachable(target, viewer, once.c.seen))
             case _:
                 conditions.append(access.reachable(target, viewer))
-        found = select(joined(self._object(self._type_of(table), details, row))).where(*conditions)
-        return found.correlate_except(*read).scalar_subquery()
+        # In this order: what is worked out once reads the row.
+        found: Any = select(joined(self._object(self._type_of(table), details, row))).select_from(*read)
+        return found.where(*conditions).correlate_except(*read).scalar_subquery()
 
     def _type_of(self, table: Any) -> Any:
         """The type of the graph that speaks a table."""
@@ -322,6 +327,11 @@ class Writer:
         found = or_null(case(*choices)) if choices else constant("null")
         listed = select(func.string_agg(found, aggregate_order_by(COMMA, asked.c.number))).select_from(asked)
         return ["[", listed.correlate_except(asked).scalar_subquery(), "]"]
+
+    def _pointer(self, declaration: Pointer, _: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
+        kind, value = row.column(declaration.kind_column), row.column(declaration.id_column)
+        choices = [(kind == each.value, self._node(each, value, details, alone=False)) for each in declaration.kinds]
+        return [or_null(case(*choices))]
 
     # Pages
 

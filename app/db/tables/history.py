@@ -8,7 +8,9 @@ from sqlalchemy import Index, Text
 from sqlmodel import Field, SQLModel
 
 from app.db.tables.columns import JSON_DOCUMENT, TIMESTAMP, enum_type
+from app.db.tables.external_ids import UNMAPPED, external_id
 from app.domain import enums
+from app.domain.ids import Kind
 
 
 class EventRow(SQLModel, table=True):
@@ -19,11 +21,16 @@ class EventRow(SQLModel, table=True):
     """
 
     __tablename__ = "events"
+    __mapper_args__ = UNMAPPED
     __table_args__ = (
+        external_id(Kind.EVENT),
         Index(None, "subject_id", "id"),
         Index(None, "repository_id", "id"),
         Index(None, "artifact_id", "id"),
         Index(None, "workload_id", "id"),
+        Index(None, "actor_id", "id"),
+        Index(None, "kind", "id"),
+        Index(None, "at"),
     )
 
     id: UUID = Field(primary_key=True)

@@ -1,0 +1,42 @@
+"""Anything in the graph, by its id."""
+
+from typing import Any
+from uuid import UUID
+
+from app.api import fields
+from app.api.context import Info
+from app.db import tables
+from app.domain import ids
+
+# What each kind is stored as, of those that are reached by an id and a role.
+SHARED_TABLES: dict[ids.Kind, Any] = {
+    ids.Kind.REPOSITORY: tables.RepositoryRow,
+    ids.Kind.ARTIFACT: tables.ArtifactRow,
+    ids.Kind.WORKLOAD: tables.WorkloadRow,
+    ids.Kind.CREDENTIAL: tables.CredentialRow,
+    ids.Kind.EVENT: tables.EventRow,
+}
+
+
+async def find(info: Info, kind: ids.Kind, thing_id: UUID) -> Any:
+    """A node by its id; None where it is absent or the viewer may not see it."""
+    loaders = info.context.loaders
+    viewer = info.context.viewer
+    if kind in SHARED_TABLES:
+        return fields.node(await loaders.reachable(SHARED_TABLES[kind], thing_id))
+    if kind is ids.Kind.USER:
+        return fields.node(await loaders.row(tables.UserRow, thing_id))
+    if kind is ids.Kind.API_TOKEN:
+        token = await loaders.row(tables.ApiTokenRow, thing_id)
+        return fields.node(token) if token is not None and token.user_id == viewer.user_id else None
+    if kind is ids.Kind.REPLACEMENT:
+        replacement = await loaders.row(tables.ReplacementRow, thing_id)
+        if replacement is None or await loaders.reachable(tables.WorkloadRow, replacement.workload_id) is None:
+            return None
+        return fields.node(replacement)
+    if kind is ids.Kind.CONTAINER:
+        container = await loaders.row(tables.ContainerRow, thing_id)
+        if container is None or await loaders.role(tables.ArtifactRow, container.artifact_id) is None:
+            return None
+        return fields.node(container)
+    return None
