@@ -28,6 +28,7 @@ COSTS = {
         "artifactCount": 1,
         "viewerRole": 1,
         "grants": 2,  # the grants, their users
+        "events": 1,
         "actions": 3,  # the role, locked artifacts, live workloads
     },
     "Artifact": {
@@ -44,6 +45,7 @@ COSTS = {
         "workloads": 1,
         "viewerRole": 1,
         "grants": 2,
+        "events": 1,
         "actions": 4,  # two roles, live workloads, the runtime
     },
     "Container": {
@@ -63,6 +65,7 @@ COSTS = {
         "tags": 1,
         "viewerRole": 1,
         "grants": 2,
+        "events": 1,
         "actions": 4,  # two roles, the artifacts, the replacements
         "replacement": 1,
         "history": 1,
@@ -78,6 +81,7 @@ COSTS = {
     },
     "User": {"groups": 1},
     "ApiToken": {},
+    "Event": {"actor": 1, "subject": 1},
 }
 SERVICES = "workloads(first: %d, filter: {purpose: SERVICE}) { nodes "
 # How many things of a type are reached at once: what stands before the field, and what that costs.
@@ -90,6 +94,7 @@ ROOTS = {
     "Credential": ("credentials(first: %d) { nodes { ", 1),
     "User": ("users(first: %d) { nodes { ", 1),
     "ApiToken": ("apiTokens { ", 1),
+    "Event": ("events(first: %d, filter: {kind: [ARTIFACT_CREATED]}) { nodes { ", 1),
 }
 # Where the things that a root reaches have nothing to lead to.
 OTHER_ROOTS = {
@@ -108,6 +113,7 @@ ROOT_COSTS = {
     "workloads": 1,
     "credentials": 1,
     "users": 1,
+    "events": 1,
     "apiTokens": 1,
     "tags": 1,
     "creators": 2,  # the counts, the users
@@ -323,6 +329,7 @@ async def test_filters_and_orders_cost_no_statement_of_their_own(world: World) -
         "repositoryId": [(await world.ada.run("{ repositories { nodes { id } } }"))["repositories"]["nodes"][0]["id"]],
         "artifactId": [(await world.ada.run("{ artifacts { nodes { id } } }"))["artifacts"]["nodes"][0]["id"]],
     }
+    known |= {"subjectId": known["artifactId"], "actor": known["createdBy"]}
     for type_name, name in CONNECTIONS:
         if type_name == "Query":
             calls = list(walk.calls(name, walk.fields("Query")[name], known))

@@ -60,6 +60,7 @@ async def build(ada: Client) -> World:
     clone = await ada.mutate("cloneArtifact", harness.ARTIFACT, artifactId=locked["id"])
     token = await ada.mutate("createApiToken", "... on CreateApiTokenPayload { token { id } }", label=f"{MARK}-token")
     artifacts = [locked, draft, clone["artifact"]]
+    events = (await ada.run("{ events(first: 100) { nodes { id } } }"))["events"]["nodes"]
     return World(
         owner_id=await harness.user_id(ada),
         ids={
@@ -70,6 +71,7 @@ async def build(ada: Client) -> World:
             "Replacement": [replacement["id"]],
             "Credential": [first, second],
             "ApiToken": [token["token"]["id"]],
+            "Event": [each["id"] for each in events],
         },
         digests=[locked["digest"]],
     )
@@ -162,6 +164,7 @@ async def own(world: World, ada: Client, grace: Client) -> dict[str, str]:
     await harness.share(ada, "Credential", foreign, taken)
     await harness.share(grace, "Credential", mine, taken)
     tokens = (await grace.run("{ apiTokens { id } }"))["apiTokens"]
+    events = (await grace.run("{ events(last: 1) { nodes { id } } }"))["events"]["nodes"]
     return {
         "Repository": artifact["repository"]["id"],
         "Artifact": artifact["id"],
@@ -170,6 +173,7 @@ async def own(world: World, ada: Client, grace: Client) -> dict[str, str]:
         "Replacement": replacement["id"],
         "Credential": mine,
         "ApiToken": tokens[0]["id"],
+        "Event": events[0]["id"],
         "User": world.owner_id,
     }
 
