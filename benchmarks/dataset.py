@@ -115,7 +115,10 @@ async def _drop_indexes(connection: asyncpg.Connection) -> Sequence[str]:
     rows = await connection.fetch(
         """SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition FROM pg_index
         WHERE indrelid::regclass::text = ANY ($1) AND NOT indisunique""",
-        ["artifacts", "artifact_tags", "containers", "workloads", "workload_tags", "repositories", "repository_tags"],
+        [
+            *("artifacts", "artifact_tags", "containers", "workloads", "workload_tags", "repositories"),
+            *("repository_tags", "events"),
+        ],
     )
     for row in rows:
         await connection.execute(f"DROP INDEX {row['name']}")
@@ -189,6 +192,14 @@ class _World:
             self._workloads(),
         )
         yield "workload_tags", ("workload_id", "name", "value", "position"), self._tags(self.workloads)
+        yield (
+            "events",
+            (
+                *("id", "at", "actor_id", "kind", "subject_kind", "subject_id"),
+                *("repository_id", "artifact_id", "workload_id"),
+            ),
+            self._events(),
+        )
 
     def _creator(self) -> UUID:
         """Few made most of it."""
@@ -279,6 +290,22 @@ class _World:
                 *(self._name(number), "", ("LOW", "MODERATE", "HIGH", "CRITICAL")[number % 4], status, DIGEST),
                 *(specification, 1, 0, "[]", 1, status, 1, 1, 1, moment, False, "[]", "[]", "[]"),
             )
+
+    def _events(self) -> Iterator[Sequence[Any]]:
+        """Two of each artifact, or three, and one of each workload."""
+        each, locked = self.size.artifacts_each, (len(self.artifacts) + 1) // 2
+        new = _Ids(self.some)
+        for number, (thing_id, _) in enumerate(self.artifacts):
+            repository = self.repositories[min(number // each, len(self.repositories) - 1)][0]
+            for kind in ("ARTIFACT_CREATED", "ARTIFACT_CHANGED", "ARTIFACT_LOCKED")[: 3 - number % 2]:
+                event_id, moment = new()
+                yield event_id, moment, self._creator(), kind, "art", thing_id, repository, thing_id, None
+        for number, (thing_id, _) in enumerate(self.workloads):
+            position = number % locked * 2
+            repository = self.repositories[min(position // each, len(self.repositories) - 1)][0]
+            event_id, moment = new()
+            above = (repository, self.artifacts[position][0], thing_id)
+            yield event_id, moment, self._creator(), "WORKLOAD_CREATED", "wkl", thing_id, *above
 
 
 def command(dsn: str, artifacts: int = COMPARISON.artifacts) -> None:

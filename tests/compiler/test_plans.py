@@ -51,7 +51,7 @@ async def test_a_page_is_read_from_an_index(world: scale.World, viewer: str, nam
     plan = await world.plan(case, viewer)
     if plan is None:
         pytest.skip("the list is too short to have a middle")
-    for table in ("artifacts", "artifact_tags", "containers", "workloads"):
+    for table in ("artifacts", "artifact_tags", "containers", "workloads", "events"):
         assert f"Seq Scan on {table} " not in plan or name in SEARCHES, plan
     # A newcomer sees so little that all of it is found first.
     assert "Sort Key" not in plan or name in SORTED | SEARCHES or viewer == "newcomer", plan
