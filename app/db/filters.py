@@ -270,10 +270,9 @@ WORKLOAD_ORDERS: Mapping[str, Order] = {
 }
 
 
-def _by_id(name: str, *, descending: bool) -> Order:
-    return Order(name, lambda table: table.id, lambda value: UUID(read_text(value)), descending=descending, by_id=True)
-
-
-# Without an order: newest first, but for events. Ids are UUIDv7, so the id alone is that order.
-NEWEST_FIRST = _by_id("NEWEST", descending=True)
-OLDEST_FIRST = _by_id("OLDEST", descending=False)
+# Without an order: newest first. Ids are UUIDv7, so the id alone is that order.
+NEWEST_FIRST = Order(
+    "NEWEST", lambda table: table.id, lambda value: UUID(read_text(value)), descending=True, by_id=True
+)
+# Without an order: events.
+OLDEST_FIRST = Order("OLDEST", _by("at"), read_time)

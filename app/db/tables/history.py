@@ -24,13 +24,13 @@ class EventRow(SQLModel, table=True):
     __mapper_args__ = UNMAPPED
     __table_args__ = (
         external_id(Kind.EVENT),
-        Index(None, "subject_id", "id"),
-        Index(None, "repository_id", "id"),
-        Index(None, "artifact_id", "id"),
-        Index(None, "workload_id", "id"),
-        Index(None, "actor_id", "id"),
-        Index(None, "kind", "id"),
-        Index(None, "at"),
+        Index(None, "subject_id", "at", "id"),
+        Index(None, "repository_id", "at", "id"),
+        Index(None, "artifact_id", "at", "id"),
+        Index(None, "workload_id", "at", "id"),
+        Index(None, "actor_id", "at", "id"),
+        Index(None, "kind", "at", "id"),
+        Index(None, "at", "id"),
     )
 
     id: UUID = Field(primary_key=True)
