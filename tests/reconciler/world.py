@@ -34,7 +34,7 @@ from app.reconciler.loop import Reconciler
 from app.reconciler.prober import Prober
 from app.runtimes.base import Health, Runtime, RuntimeUnavailable, WantedWorkload
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 45.0
 QUICK = Timing(poll_seconds=0.05, heartbeat_seconds=0.1, collect_seconds=0.1, waiting_seconds=0.5, retry_seconds=0.02)
 LENIENT = Policy(
     first_pause=timedelta(milliseconds=10),

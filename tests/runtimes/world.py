@@ -13,7 +13,7 @@ from app.domain.logs import LogLine, LogQuery
 from app.domain.observations import ContainerObservation, Observation
 from app.runtimes.base import Runtime, WantedContainer, WantedLaunch, WantedWorkload
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.005
 
 
