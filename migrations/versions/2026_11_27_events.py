@@ -1,4 +1,4 @@
-"""Events as the graph speaks them: with their ids as clients see them, found by who, what and when, and in that order."""
+"""Events as the graph speaks them: with their ids as clients see them, found by who, what and when, in order."""
 
 from alembic import op
 
