@@ -95,15 +95,15 @@ class Database:
             yield session
             await session.commit()
 
-    async def fetch_bytes(self, statement: str, *arguments: Any, plan: Plan) -> bytes:
-        """The one value of a statement that answers with text.
+    async def fetch_bytes(self, statement: str, *arguments: Any, plan: Plan) -> bytes | None:
+        """The one value of a statement that answers with text; None: it is NULL.
 
         Raises:
             asyncpg.QueryCanceledError: it took longer than a statement may.
             asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError, OSError: the
                 statement or an argument can't be used, or the connection.
         """
-        found: bytes = await self._texts[plan].fetch_value(statement, arguments)
+        found: bytes | None = await self._texts[plan].fetch_value(statement, arguments)
         return found
 
     async def close(self) -> None:

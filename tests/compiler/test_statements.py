@@ -78,7 +78,8 @@ async def test_a_total_costs_nothing_where_nobody_asks(both: Both) -> None:
     with counted(both.on) as statements:
         await client.run("{ artifacts(first: 1) { nodes { id } } }")
         await client.run("{ artifacts(first: 1) { totalCount } }")
-    assert ["count(" in each for each in statements] == [False, True]
+    # Who asks may have been forgotten in between.
+    assert ["count(" in each for each in statements if "convert_to(" in each] == [False, True]
 
 
 async def test_what_hangs_on_what_is_seen_is_not_judged_again(both: Both) -> None:

@@ -161,7 +161,8 @@ class Compiler:
         parameters = [values[name] if name in values else asked[name] for name in statement.parameters]
         try:
             data = await context.acting.database.fetch_bytes(statement.sql, *parameters, plan=statement.plan)
-            return await holes.fill(data, statement.holes, context)
+            # NULL: something that is never NULL was.
+            return None if data is None else await holes.fill(data, statement.holes, context)
         except asyncpg.QueryCanceledError as error:
             raise TimeoutError from error
         except TimeoutError:

@@ -87,7 +87,7 @@ class Page:
         item = self._column(f"item_{len(self.columns)}", joined(parts))
         by = self._in_order(reversed_=True)
         comma = COMMA if by is None else aggregate_order_by(COMMA, by)
-        return ["[", self._kept(func.string_agg(item, comma, type_=Text())), "]"]
+        return text.listed(self._kept(func.string_agg(item, comma, type_=Text())))
 
     def more(self) -> Any:
         """Whether there is a row behind the page."""

@@ -194,7 +194,7 @@ class Writer:
 
         parts = text.members(item_type.name, self._selected(item_type, details), write)
         listed = select(func.string_agg(joined(parts), aggregate_order_by(COMMA, items.c.number)))
-        return ["[", func.coalesce(listed.select_from(items).correlate_except(items).scalar_subquery(), ""), "]"]
+        return text.listed(listed.select_from(items).correlate_except(items).scalar_subquery())
 
     # Rows of other tables
 
@@ -237,8 +237,7 @@ class Writer:
         return self._list(found.scalar_subquery(), row, framed=declaration.framed)
 
     def _list(self, found: Any, row: Row | None, *, framed: bool) -> Parts:
-        # `concat` takes NULL, an empty list, for nothing.
-        return ["[", self._unless_frame(found, row) if framed and row is not None else found, "]"]
+        return text.listed(self._unless_frame(found, row) if framed and row is not None else found)
 
     def _unless_frame(self, value: Any, row: Row) -> Any:
         """The value; NULL where the viewer has no role on the row."""
@@ -326,7 +325,7 @@ class Writer:
         choices = [(asked.c.kind == kind.value, self._node(kind, asked.c.id, details, alone=False)) for kind in kinds]
         found = or_null(case(*choices)) if choices else constant("null")
         listed = select(func.string_agg(found, aggregate_order_by(COMMA, asked.c.number))).select_from(asked)
-        return ["[", listed.correlate_except(asked).scalar_subquery(), "]"]
+        return text.listed(listed.correlate_except(asked).scalar_subquery())
 
     def _pointer(self, declaration: Pointer, _: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         kind, value = row.column(declaration.kind_column), row.column(declaration.id_column)

@@ -1,6 +1,7 @@
-"""SQL that writes JSON: constant pieces and values, put together by `concat`, which is what PostgreSQL does fastest.
+"""SQL that writes JSON: constant pieces and values, put together by `||`, which is what PostgreSQL does fastest.
 
-`concat` takes NULL for nothing, which is broken JSON: what may be NULL is written as such here.
+`concat` looks up for each of its arguments and each row how to write it. With `||` what is NULL makes all of it NULL:
+what may be so is written as such here.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,10 +10,8 @@ from typing import Any
 from graphql.execution.collect_fields import FieldDetails
 from sqlalchemy import Boolean, DateTime, Integer, Text, cast, func, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import Enum, String
-
-# PostgreSQL's functions take 100 arguments.
-ARGUMENTS_MAXIMUM = 90
 
 Parts = list[Any]
 """Pieces of text: a constant is a `str`, all else is SQL that is never NULL."""
@@ -39,12 +38,15 @@ def joined(parts: Iterable[Any]) -> Any:
         arguments.append(part)
     if pending or not arguments:
         arguments.append(constant(pending))
-    while len(arguments) > ARGUMENTS_MAXIMUM:
-        arguments = [
-            _concat(arguments[start : start + ARGUMENTS_MAXIMUM])
-            for start in range(0, len(arguments), ARGUMENTS_MAXIMUM)
-        ]
-    return _concat(arguments)
+    return _concatenated([each if type(each.type) is Text else cast(each, Text) for each in arguments])
+
+
+def _concatenated(texts: Sequence[Any]) -> Any:
+    """Halves of halves: a text is copied once for each of these, and not once for each that follows it."""
+    if len(texts) == 1:
+        return texts[0]
+    middle = len(texts) // 2
+    return Grouping(_concatenated(texts[:middle]).concat(_concatenated(texts[middle:])))
 
 
 def members(type_name: str, asked: Mapping[str, Sequence[FieldDetails]], write: Write) -> Parts:
@@ -57,14 +59,14 @@ def members(type_name: str, asked: Mapping[str, Sequence[FieldDetails]], write: 
     return [*parts, "}"]
 
 
-def _concat(arguments: Sequence[Any]) -> Any:
-    alone = len(arguments) == 1 and isinstance(arguments[0].type, Text)
-    return arguments[0] if alone else func.concat(*arguments, type_=Text())
-
-
 def or_null(text: Any) -> Any:
     """Text that may be NULL, as JSON."""
-    return func.coalesce(text, constant("null"))
+    return func.coalesce(text, constant("null"), type_=Text())
+
+
+def listed(aggregate: Any) -> Parts:
+    """What `string_agg` gives, as a list; NULL is an empty one."""
+    return ["[", func.coalesce(aggregate, constant(""), type_=Text()), "]"]
 
 
 def scalar(value: Any, *, nullable: bool) -> Parts:
