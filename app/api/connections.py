@@ -135,14 +135,17 @@ async def connect(
     """Read a page; nested ones are read for all parents at once."""
     loaders = info.context.loaders
     viewer = info.context.viewer
-    rule = access.listed if under is None else access.visible
-    seen = (rule(source.table, viewer),) if source.shared else ()
-    listing = lists.Listing(source.table, (*seen, *source.narrow(source.table, wanted, viewer)), under)
+
+    def listed(rule: Callable[[Any, Viewer], ColumnElement[bool]]) -> lists.Listing:
+        seen = (rule(source.table, viewer),) if source.shared else ()
+        return lists.Listing(source.table, (*seen, *source.narrow(source.table, wanted, viewer)), under)
+
+    listing = listed(access.listed if under is None else access.visible)
     if parent_id is None:
         page = await loaders.listing(listing, order, window)
 
         async def count() -> int:
-            return await loaders.count(listing)
+            return await loaders.count(listed(access.of_all) if wanted == filters.Filter() else listing)
     else:
         # The function that hangs the list on its parent tells two lists of one source apart.
         name = ("page", under, wanted, order, window)

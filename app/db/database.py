@@ -55,6 +55,9 @@ class Plan(StrEnum):
             **SERVER_SETTINGS,
             "jit": "off",  # compiling a plan to machine code takes longer than any of these runs
             "plan_cache_mode": self.value,
+            # The list of all that is shared with a viewer is kept as a hash where it fits in twice of this, which is so
+            # for half a million grants; otherwise it would be read anew for each row.
+            "work_mem": "16MB",
             **PAGE_COSTS,
         }
 

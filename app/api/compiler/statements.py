@@ -37,7 +37,7 @@ from strawberry.types.field import StrawberryField
 
 from app.api import fields, judged
 from app.api.compiler import holes, text
-from app.api.compiler.arguments import CanNotCompileError, Given, Paging
+from app.api.compiler.arguments import CanNotCompileError, Given, Paging, narrows
 from app.api.compiler.pages import COMMA, Page, Row
 from app.api.compiler.text import Parts, constant, joined, or_null
 from app.api.connections import Nested, Source
@@ -343,7 +343,11 @@ class Writer:
         # A list that begins with what the viewer sees goes through no index.
         begins_with_grants = source.shared and viewer.sees_little
         self.begins_with_grants |= begins_with_grants
-        return self._page(source, conditions, field, details, walks=not begins_with_grants)
+
+        def of_all(each: Any) -> tuple[Any, ...]:
+            return (access.of_all(each, viewer),) if source.shared else ()
+
+        return self._page(source, conditions, field, details, of_all, walks=not begins_with_grants)
 
     def _list_under(self, declaration: Nested, field: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         def conditions(each: Any) -> tuple[Any, ...]:
@@ -363,15 +367,18 @@ class Writer:
         base: Callable[[Any], tuple[Any, ...]],
         field: GraphQLField,
         details: Sequence[FieldDetails],
+        of_all: Callable[[Any], tuple[Any, ...]] | None = None,
         *,
         walks: bool = True,
     ) -> Parts:
         """A connection: an inner select reads the rows of the page, and an outer one lists them.
 
-        `base` gives what holds for a row whatever is asked for.
+        `base` gives what holds for a row whatever is asked for; `of_all` the same, where all rows are counted.
         """
-        paging: Paging = self.given(field, details[0].node).read
+        given = self.given(field, details[0].node)
+        paging: Paging = given.read
         order, window = paging.order, paging.window
+        counted_by = base if of_all is None or narrows([given]) else of_all
         target = Alias(source.table)
         viewer = self.scope.viewer
 
@@ -389,7 +396,8 @@ class Writer:
             match name:
                 case "totalCount":
                     counted = Alias(source.table)
-                    count = select(func.count()).select_from(counted).where(*conditions(counted, paging.wanted))
+                    narrowed = source.narrow(counted, paging.wanted, viewer)
+                    count = select(func.count()).select_from(counted).where(*counted_by(counted), *narrowed)
                     return [count.correlate_except(counted).scalar_subquery()]
                 case "nodes":
                     return page.listed(self._object(inner_type, nodes, page.row))
