@@ -205,6 +205,10 @@ class _World:
         """Few made most of it."""
         return self.users[min(int(self.some.expovariate(0.1)), len(self.users) - 1)][0]
 
+    def _repository(self, artifact: int) -> UUID:
+        """Where the artifact of this number stands."""
+        return self.repositories[min(artifact // self.size.artifacts_each, len(self.repositories) - 1)][0]
+
     def _name(self, number: int) -> str:
         some = self.some
         return f"{some.choice(WORDS)}-{some.choice(WORDS)}-{number}"
@@ -237,7 +241,7 @@ class _World:
     def _artifacts(self) -> Iterator[Sequence[Any]]:
         each = self.size.artifacts_each
         for number, (thing_id, moment) in enumerate(self.artifacts):
-            repository = self.repositories[min(number // each, len(self.repositories) - 1)][0]
+            repository = self._repository(number)
             name = self._name(number)
             locked = number % 2 == 0
             creator = self._creator()
@@ -279,11 +283,11 @@ class _World:
                 yield container_id, kind, "/ready", 8080, "HTTP", "[]", 0, 10, 1, 1, 3
 
     def _workloads(self) -> Iterator[Sequence[Any]]:
-        each, locked = self.size.artifacts_each, (len(self.artifacts) + 1) // 2
+        locked = (len(self.artifacts) + 1) // 2
         specification = json.dumps({"containerGroups": []})
         for number, (thing_id, moment) in enumerate(self.workloads):
             position = number % locked * 2
-            repository = self.repositories[min(position // each, len(self.repositories) - 1)][0]
+            repository = self._repository(position)
             status = self.some.choice(STATUSES)
             yield (
                 *(thing_id, self._creator(), moment, moment, self.artifacts[position][0], repository, "SERVICE"),
@@ -293,16 +297,16 @@ class _World:
 
     def _events(self) -> Iterator[Sequence[Any]]:
         """Two of each artifact, or three, and one of each workload."""
-        each, locked = self.size.artifacts_each, (len(self.artifacts) + 1) // 2
+        locked = (len(self.artifacts) + 1) // 2
         new = _Ids(self.some)
         for number, (thing_id, _) in enumerate(self.artifacts):
-            repository = self.repositories[min(number // each, len(self.repositories) - 1)][0]
+            repository = self._repository(number)
             for kind in ("ARTIFACT_CREATED", "ARTIFACT_CHANGED", "ARTIFACT_LOCKED")[: 3 - number % 2]:
                 event_id, moment = new()
                 yield event_id, moment, self._creator(), kind, "art", thing_id, repository, thing_id, None
         for number, (thing_id, _) in enumerate(self.workloads):
             position = number % locked * 2
-            repository = self.repositories[min(position // each, len(self.repositories) - 1)][0]
+            repository = self._repository(position)
             event_id, moment = new()
             above = (repository, self.artifacts[position][0], thing_id)
             yield event_id, moment, self._creator(), "WORKLOAD_CREATED", "wkl", thing_id, *above

@@ -84,24 +84,18 @@ class Case:
 
 def cases(known: Mapping[str, str]) -> Iterator[Case]:
     """Everything that is measured. `{after}` stands for the cursor of a page deep in the list."""
-    for name, text in FILTERS.items():
-        narrowed = text.format(**known)
-        for deep in (False, True):
-            after = ', after: "{after}"' if deep else ""
-            document = f"{{ artifacts(first: 20, filter: {{{narrowed}}}{after}) {{ {PAGE} }} }}"
-            yield Case(name, document, deep)
+    for field, page, narrowing in (("artifacts", PAGE, FILTERS), ("events", EVENTS_PAGE, EVENT_FILTERS)):
+        for name, text in narrowing.items():
+            for deep in (False, True):
+                after = ', after: "{after}"' if deep else ""
+                document = f"{{ {field}(first: 20, filter: {{{text.format(**known)}}}{after}) {{ {page} }} }}"
+                yield Case(name, document, deep, page)
     for order in ORDERS:
         for direction in ("ASC", "DESC"):
             for deep in (False, True):
                 after = ', after: "{after}"' if deep else ""
                 arguments = f"first: 20, orderBy: {{field: {order}, direction: {direction}}}{after}"
                 yield Case(f"by {order} {direction}", f"{{ artifacts({arguments}) {{ {PAGE} }} }}", deep)
-
-    for name, text in EVENT_FILTERS.items():
-        for deep in (False, True):
-            after = ', after: "{after}"' if deep else ""
-            document = f"{{ events(first: 20, filter: {{{text.format(**known)}}}{after}) {{ {EVENTS_PAGE} }} }}"
-            yield Case(name, document, deep, EVENTS_PAGE)
 
 
 class World:

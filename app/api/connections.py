@@ -145,7 +145,7 @@ async def connect(
         page = await loaders.listing(listing, order, window)
 
         async def count() -> int:
-            return await loaders.count(listed(access.of_all) if wanted == filters.Filter() else listing)
+            return await loaders.count(listing if wanted.narrows else listed(access.of_all))
     else:
         # The function that hangs the list on its parent tells two lists of one source apart.
         name = ("page", under, wanted, order, window)

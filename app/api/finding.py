@@ -1,5 +1,6 @@
 """Anything in the graph, by its id."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,22 +9,28 @@ from app.api.context import Info
 from app.db import tables
 from app.domain import ids
 
-# What each kind is stored as, of those that are reached by an id and a role.
-SHARED_TABLES: dict[ids.Kind, Any] = {
+# What each kind is stored as.
+TABLES: Mapping[ids.Kind, Any] = {
     ids.Kind.REPOSITORY: tables.RepositoryRow,
     ids.Kind.ARTIFACT: tables.ArtifactRow,
     ids.Kind.WORKLOAD: tables.WorkloadRow,
     ids.Kind.CREDENTIAL: tables.CredentialRow,
     ids.Kind.EVENT: tables.EventRow,
+    ids.Kind.USER: tables.UserRow,
+    ids.Kind.API_TOKEN: tables.ApiTokenRow,
+    ids.Kind.REPLACEMENT: tables.ReplacementRow,
+    ids.Kind.CONTAINER: tables.ContainerRow,
 }
+# Of these a role tells whether the viewer may see one.
+SHARED = frozenset({ids.Kind.REPOSITORY, ids.Kind.ARTIFACT, ids.Kind.WORKLOAD, ids.Kind.CREDENTIAL, ids.Kind.EVENT})
 
 
 async def find(info: Info, kind: ids.Kind, thing_id: UUID) -> Any:
     """A node by its id; None where it is absent or the viewer may not see it."""
     loaders = info.context.loaders
     viewer = info.context.viewer
-    if kind in SHARED_TABLES:
-        return fields.node(await loaders.reachable(SHARED_TABLES[kind], thing_id))
+    if kind in SHARED:
+        return fields.node(await loaders.reachable(TABLES[kind], thing_id))
     if kind is ids.Kind.USER:
         return fields.node(await loaders.row(tables.UserRow, thing_id))
     if kind is ids.Kind.API_TOKEN:

@@ -10,7 +10,7 @@ import strawberry
 from sqlalchemy import exists
 from sqlmodel import col, select
 
-from app.api import fields, sources
+from app.api import fields, finding, sources
 from app.api.context import Info
 from app.api.fields import Scope
 from app.api.interfaces import Node
@@ -20,13 +20,6 @@ from app.domain import enums, errors, ids, lifecycle
 from app.domain.enums import Role
 
 ACTIONS = "Every action, whether it is available to the viewer now, and everything that is in the way."
-
-TABLES = {
-    ids.Kind.REPOSITORY: tables.RepositoryRow,
-    ids.Kind.ARTIFACT: tables.ArtifactRow,
-    ids.Kind.WORKLOAD: tables.WorkloadRow,
-    ids.Kind.CREDENTIAL: tables.CredentialRow,
-}
 
 
 @strawberry.type(description="One reason why an action is not available.")
@@ -46,7 +39,9 @@ class Blocker:
         """The things that block."""
         loaders = info.context.loaders
         # At once, so that each kind is read in one statement.
-        rows = await asyncio.gather(*(loaders.reachable(TABLES[kind], thing_id) for kind, thing_id in self.things))
+        rows = await asyncio.gather(
+            *(loaders.reachable(finding.TABLES[kind], thing_id) for kind, thing_id in self.things)
+        )
         return [fields.node(row) for row in rows if row is not None]
 
 

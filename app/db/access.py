@@ -58,6 +58,15 @@ Shared = (
     | type[tables.EventRow]
 )
 
+# What gives a role on what an event tells of, or on what that stood under: the grants, the column that names the thing
+# in them, and the one that names it in the event.
+EVENT_GRANTS: Sequence[tuple[Any, str, str]] = (
+    (tables.RepositoryGrantRow, "repository_id", "repository_id"),
+    (tables.ArtifactGrantRow, "artifact_id", "artifact_id"),
+    (tables.WorkloadGrantRow, "workload_id", "workload_id"),
+    (tables.CredentialGrantRow, "credential_id", "subject_id"),
+)
+
 
 def entity(thing: Any) -> Shared:
     """The table that `thing` is, or is an alias of."""
@@ -193,13 +202,8 @@ def visible(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
 
 def _event(event: Any, viewer: Viewer) -> ColumnElement[bool]:
     """Whether the viewer may see an event. What was deleted has no grants of its own any more."""
-    return or_(
-        _granted(tables.RepositoryGrantRow, "repository_id", event.repository_id, viewer),
-        _granted(tables.ArtifactGrantRow, "artifact_id", event.artifact_id, viewer),
-        _granted(tables.WorkloadGrantRow, "workload_id", event.workload_id, viewer),
-        _granted(tables.CredentialGrantRow, "credential_id", event.subject_id, viewer),
-        event.actor_id == viewer.user_id,
-    )
+    granted = (_granted(grant, on, getattr(event, named), viewer) for grant, on, named in EVENT_GRANTS)
+    return or_(*granted, event.actor_id == viewer.user_id)
 
 
 def _own(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
@@ -239,15 +243,7 @@ def listed(thing: Any, viewer: Viewer) -> ColumnElement[bool]:
         parts = [shared(tables.CredentialGrantRow, "credential_id")]
     elif issubclass(kind, tables.EventRow):
         event = Alias(tables.EventRow)
-        parts = [
-            _under(kind, named, grant, on, subject_is(grant, viewer))
-            for grant, on, named in (
-                (tables.RepositoryGrantRow, "repository_id", "repository_id"),
-                (tables.ArtifactGrantRow, "artifact_id", "artifact_id"),
-                (tables.WorkloadGrantRow, "workload_id", "workload_id"),
-                (tables.CredentialGrantRow, "credential_id", "subject_id"),
-            )
-        ]
+        parts = [_under(kind, named, grant, on, subject_is(grant, viewer)) for grant, on, named in EVENT_GRANTS]
         parts.append(select(event.id).where(event.actor_id == viewer.user_id))
     else:
         parts = [_under_repositories(kind, subject_is(tables.RepositoryGrantRow, viewer))]

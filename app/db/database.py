@@ -33,6 +33,9 @@ SERVER_SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
     "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_SECONDS * 1000),
+    # The list of all that is shared with a viewer is kept as a hash where it fits in twice of this, which is so for a
+    # million and a half grants; otherwise it would be read anew for each row.
+    "work_mem": "32MB",
 }
 
 
@@ -55,9 +58,6 @@ class Plan(StrEnum):
             **SERVER_SETTINGS,
             "jit": "off",  # compiling a plan to machine code takes longer than any of these runs
             "plan_cache_mode": self.value,
-            # The list of all that is shared with a viewer is kept as a hash where it fits in twice of this, which is so
-            # for half a million grants; otherwise it would be read anew for each row.
-            "work_mem": "16MB",
             **PAGE_COSTS,
         }
 

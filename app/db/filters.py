@@ -102,6 +102,11 @@ class Filter:
     walk: Walk | None = None
     """How a page goes through the ids: what is found through another table is then found in that order."""
 
+    @property
+    def narrows(self) -> bool:
+        """Whether anything is asked for."""
+        return any(getattr(self, each.name) is not None for each in dataclasses.fields(self) if each.name != "walk")
+
 
 def repositories(row: Any, wanted: Filter, _: Viewer) -> Conditions:
     """The conditions of a list of repositories; `artifact_status` asks for one that has such an artifact."""
@@ -268,8 +273,6 @@ WORKLOAD_ORDERS: Mapping[str, Order] = {
     "STATUS": Order("STATUS", _by("status"), enums.WorkloadStatus),
     "IMPORTANCE": Order("IMPORTANCE", _by("importance"), enums.Importance),
 }
-
-
 # Without an order: newest first. Ids are UUIDv7, so the id alone is that order.
 NEWEST_FIRST = Order(
     "NEWEST", lambda table: table.id, lambda value: UUID(read_text(value)), descending=True, by_id=True

@@ -53,12 +53,7 @@ class Paging:
 
 def narrows(given: Iterable[Given]) -> bool:
     """Whether a list is narrowed to values, of which some are rare and some are common: a plan is for one of these."""
-    return any(
-        getattr(each.read.wanted, name) is not None
-        for each in given
-        if isinstance(each.read, Paging)
-        for name in _VALUES
-    )
+    return any(each.read.wanted.narrows for each in given if isinstance(each.read, Paging))
 
 
 def read(

@@ -37,7 +37,7 @@ from strawberry.types.field import StrawberryField
 
 from app.api import fields, judged
 from app.api.compiler import holes, text
-from app.api.compiler.arguments import CanNotCompileError, Given, Paging, narrows
+from app.api.compiler.arguments import CanNotCompileError, Given, Paging
 from app.api.compiler.pages import COMMA, Page, Row
 from app.api.compiler.text import Parts, constant, joined, or_null
 from app.api.connections import Nested, Source
@@ -57,23 +57,12 @@ from app.api.fields import (
     Subject,
     Told,
 )
+from app.api.finding import TABLES
 from app.api.people import EVERYONE
 from app.db import access, filters, lists, tables
 from app.db.aliases import Alias
 from app.domain import ids, lifecycle
 from app.domain.people import Viewer
-
-KINDS: Mapping[ids.Kind, Any] = {
-    ids.Kind.REPOSITORY: tables.RepositoryRow,
-    ids.Kind.ARTIFACT: tables.ArtifactRow,
-    ids.Kind.WORKLOAD: tables.WorkloadRow,
-    ids.Kind.CREDENTIAL: tables.CredentialRow,
-    ids.Kind.USER: tables.UserRow,
-    ids.Kind.API_TOKEN: tables.ApiTokenRow,
-    ids.Kind.REPLACEMENT: tables.ReplacementRow,
-    ids.Kind.CONTAINER: tables.ContainerRow,
-    ids.Kind.EVENT: tables.EventRow,
-}
 
 
 class Writer:
@@ -273,9 +262,7 @@ class Writer:
 
     def _node(self, kind: ids.Kind, value: Any, details: Sequence[FieldDetails], *, alone: bool) -> Any:
         """A node by its id; NULL where it is absent or the viewer may not see it."""
-        table = KINDS.get(kind)
-        if table is None:
-            return literal_column("NULL", Text())
+        table = TABLES[kind]
         viewer = self.scope.viewer
         row = Row(Alias(table), listed=viewer.admin, alone=alone)
         target = row.source
@@ -322,15 +309,18 @@ class Writer:
             .table_valued(sql_column("id"), sql_column("kind", Text), with_ordinality="number", joins_implicitly=True)
             .render_derived(name="asked")
         )
-        choices = [(asked.c.kind == kind.value, self._node(kind, asked.c.id, details, alone=False)) for kind in kinds]
-        found = or_null(case(*choices)) if choices else constant("null")
+        found = self._node_of(kinds, asked.c.kind, asked.c.id, details)
         listed = select(func.string_agg(found, aggregate_order_by(COMMA, asked.c.number))).select_from(asked)
         return text.listed(listed.correlate_except(asked).scalar_subquery())
 
     def _pointer(self, declaration: Pointer, _: GraphQLField, details: Sequence[FieldDetails], row: Any) -> Parts:
         kind, value = row.column(declaration.kind_column), row.column(declaration.id_column)
-        choices = [(kind == each.value, self._node(each, value, details, alone=False)) for each in declaration.kinds]
-        return [or_null(case(*choices))]
+        return [self._node_of(declaration.kinds, kind, value, details)]
+
+    def _node_of(self, kinds: Sequence[ids.Kind], kind: Any, value: Any, details: Sequence[FieldDetails]) -> Any:
+        """A node of any of these kinds, by the prefix of its kind and its id; null where it is none of them."""
+        choices = [(kind == each.value, self._node(each, value, details, alone=False)) for each in kinds]
+        return or_null(case(*choices)) if choices else constant("null")
 
     # Pages
 
@@ -375,10 +365,9 @@ class Writer:
 
         `base` gives what holds for a row whatever is asked for; `of_all` the same, where all rows are counted.
         """
-        given = self.given(field, details[0].node)
-        paging: Paging = given.read
+        paging: Paging = self.given(field, details[0].node).read
         order, window = paging.order, paging.window
-        counted_by = base if of_all is None or narrows([given]) else of_all
+        counted_by = base if of_all is None or paging.wanted.narrows else of_all
         target = Alias(source.table)
         viewer = self.scope.viewer
 
@@ -463,7 +452,7 @@ class Writer:
 
     def _blocking(self, blocking: judged.Blocking, row: Row, selections: Sequence[Sequence[FieldDetails]]) -> Any:
         """Things that may block, as `holes.Judged` reads them: the newest, and how many the viewer may not see."""
-        table = judged.TABLES[blocking.kind]
+        table = TABLES[blocking.kind]
         target = Alias(table)
         seen = access.visible(target, self.scope.viewer)
         counted = select(func.count()).select_from(target).where(*blocking.on(row.source, target), ~seen)
