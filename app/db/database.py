@@ -14,6 +14,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.db.gathering import Gathering, Together
+
 STATEMENT_TIMEOUT_SECONDS = 30
 # A server that freezes in the middle of a transaction is not to hold its rows for longer than a lease. There are two
 # limits: one for when the client owes a statement, and since PostgreSQL 17 one that also ends half a statement.
@@ -84,6 +86,7 @@ class Database:
         event.listen(self.engine.sync_engine, "connect", _limit_transactions)
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._texts = {plan: _Connections(dsn, plan) for plan in Plan}
+        self._gatherings = {plan: Gathering(connections) for plan, connections in self._texts.items()}
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -98,15 +101,23 @@ class Database:
             yield session
             await session.commit()
 
-    async def fetch_bytes(self, statement: str, *arguments: Any, plan: Plan) -> bytes | None:
+    async def fetch_bytes(
+        self, statement: str, arguments: Sequence[Any], *, plan: Plan, together: Together | None = None
+    ) -> bytes | None:
         """The one value of a statement that answers with text; None: it is NULL.
+
+        `together`: how the same is asked for many.
 
         Raises:
             asyncpg.QueryCanceledError: it took longer than a statement may.
             asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError, OSError: the
                 statement or an argument can't be used, or the connection.
         """
-        found: bytes | None = await self._texts[plan].fetch_value(statement, arguments)
+        found: bytes | None
+        if together is None:
+            [(found,)] = await self._texts[plan].fetch(statement, arguments)
+        else:
+            found = await self._gatherings[plan].fetch_value(statement, arguments, together)
         return found
 
     async def close(self) -> None:
@@ -128,7 +139,7 @@ class _Connections:
         self._idle: list[asyncpg.Connection] = []
         self._slots = asyncio.Semaphore(POOL_SIZE)
 
-    async def fetch_value(self, statement: str, arguments: Sequence[Any]) -> Any:
+    async def fetch(self, statement: str, arguments: Sequence[Any]) -> Sequence[asyncpg.Record]:
         if self._slots.locked():
             async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
                 await self._slots.acquire()
@@ -140,7 +151,7 @@ class _Connections:
                 connection = self._idle.pop()
                 connection = None if connection.is_closed() else connection
             connection = connection or await self._connect()
-            return await connection.fetchval(statement, *arguments)
+            return await connection.fetch(statement, *arguments)  # type: ignore[no-any-return]  # asyncpg has no types
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
             # Cut, maybe in the middle: nobody knows what it would say next.
             if connection is not None:

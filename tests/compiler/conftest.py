@@ -1,5 +1,6 @@
 """Two servers over one database at rest: one with the compiler, one without."""
 
+import asyncio
 import dataclasses
 import itertools
 import json
@@ -28,24 +29,37 @@ class Both:
     answered: int = 0
     last_compiled: bool = False
 
+    async def ask(
+        self,
+        slipway: Slipway,
+        token: str,
+        document: str,
+        variables: dict[str, Any] | None = None,
+        operation: str | None = None,
+    ) -> tuple[int, str, Any]:
+        """Status, media type and body of one of them."""
+        response = await slipway.anonymous(token).http.post(
+            "/graphql",
+            json={"query": document, "variables": variables, "operationName": operation},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        return _comparable(response.status_code, response.headers["content-type"], response.text)
+
     async def answers(
         self, viewer: str, document: str, variables: dict[str, Any] | None = None, operation: str | None = None
     ) -> tuple[Any, Any]:
-        """Status, media type and body by both ways."""
+        """Status, media type and body by both ways; one that differs, where what was asked at once does."""
         self.last_compiled = False
-        client = self.world.viewers[viewer]
-        body = {"query": document, "variables": variables, "operationName": operation}
-        found = []
-        for slipway in (self.on, self.off):
-            response = await slipway.anonymous(client.token).http.post(
-                "/graphql", json=body, headers={"Authorization": f"Bearer {client.token}"}
-            )
-            found.append((response.status_code, response.headers["content-type"], response.text))
-        fast, slow = found
-        if '"errors"' not in slow[2]:
+        token = self.world.viewers[viewer].token
+        slow = await self.ask(self.off, token, document, variables, operation)
+        # One by itself, and two that may be answered together.
+        asking = (self.ask(self.on, token, document, variables, operation) for _ in range(3))
+        found = await asyncio.gather(*asking)
+        fast = next((each for each in found if each != slow), slow)
+        if all(key != "errors" for key, _ in slow[2]):
             self.answered += 1
             self.compiled += self.last_compiled
-        return _comparable(fast), _comparable(slow)
+        return fast, slow
 
     async def same(
         self, viewer: str, document: str, variables: dict[str, Any] | None = None, operation: str | None = None
@@ -59,9 +73,8 @@ class Both:
         return fast[2]
 
 
-def _comparable(answer: tuple[int, str, str]) -> tuple[int, str, Any]:
+def _comparable(status: int, media_type: str, body: str) -> tuple[int, str, Any]:
     """Objects as lists of pairs: their order counts. The id of an error is new each time."""
-    status, media_type, body = answer
 
     def pairs(found: list[tuple[str, Any]]) -> Any:
         return [(key, "…" if key == "errorId" else value) for key, value in found]

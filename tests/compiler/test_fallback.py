@@ -19,11 +19,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:
     """Every statement that answers with text fails so; they are noted."""
     asked: list[str] = []
 
-    async def fetch_value(_: Any, statement: str, __: Any) -> Any:
+    async def fetch(_: Any, statement: str, __: Any) -> Any:
         asked.append(statement)
         raise error
 
-    monkeypatch.setattr(database._Connections, "fetch_value", fetch_value)
+    monkeypatch.setattr(database._Connections, "fetch", fetch)
     return asked
 
 

@@ -30,16 +30,16 @@ def counted(slipway: Slipway) -> Iterator[list[str]]:
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
         seen.append(statement)
 
-    fetch = database._Connections.fetch_value
+    fetch = database._Connections.fetch
 
-    async def fetch_value(self: Any, statement: str, arguments: Any) -> Any:
+    async def fetched(self: Any, statement: str, arguments: Any) -> Any:
         seen.append(statement)
         return await fetch(self, statement, arguments)
 
     engine = slipway.database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database._Connections, "fetch_value", fetch_value)
+        patch.setattr(database._Connections, "fetch", fetched)
         yield seen
     event.remove(engine, "before_cursor_execute", note)
 
@@ -93,14 +93,14 @@ async def test_what_hangs_on_what_is_seen_is_not_judged_again(both: Both) -> Non
 
 async def test_what_is_narrowed_to_values_is_planned_by_them(both: Both) -> None:
     client, plans = both.on.anonymous(both.world.viewers["owner"].token), []
-    fetch = database._Connections.fetch_value
+    fetch = database._Connections.fetch
 
-    async def fetch_value(self: Any, statement: str, arguments: Any) -> Any:
+    async def fetched(self: Any, statement: str, arguments: Any) -> Any:
         plans.append(self._plan)
         return await fetch(self, statement, arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database._Connections, "fetch_value", fetch_value)
+        patch.setattr(database._Connections, "fetch", fetched)
         await client.run("{ artifacts(first: 1) { nodes { id } } }")
         await client.run("{ artifacts(filter: {status: DRAFT}) { nodes { id } } }")
     assert plans == [Plan.ONCE, Plan.BY_ARGUMENTS]

@@ -27,6 +27,10 @@ _TEXT = Text()
 _TEXTS = ARRAY(_TEXT)
 PREFIX = "p_"
 """How the names of all parameters begin."""
+OF_VIEWER = f"{PREFIX}viewer_"
+"""How those begin that tell who asks."""
+OF_ALL = f"{PREFIX}all_"
+"""How those begin that hold a list, with one of those who are answered together in each place."""
 
 
 class CanNotCompileError(Exception):

@@ -41,19 +41,22 @@ from strawberry.schema.schema import validate_document
 
 from app.api import limits
 from app.api.compiler import arguments, holes
-from app.api.compiler.arguments import PREFIX, CanNotCompileError, Given, narrows
-from app.api.compiler.dialect import written
+from app.api.compiler.arguments import OF_VIEWER, PREFIX, CanNotCompileError, Given, narrows
+from app.api.compiler.dialect import written, written_together
 from app.api.compiler.statements import Writer
 from app.api.context import Context
 from app.api.fields import Scope
 from app.api.schema import CACHED_DOCUMENT_MAXIMUM_LENGTH, DOCUMENTS_CACHED_MAXIMUM, Schema
 from app.db.database import Plan
+from app.db.gathering import Together
 from app.domain.people import Viewer
 
 STATEMENTS_CACHED_MAXIMUM = 500
 STATEMENT_MAXIMUM_LENGTH = 100_000
 REQUESTS_CACHED_MAXIMUM = 1_000
 VARIABLES_MAXIMUM_BYTES = 2_048
+# What can come to more rows takes long enough by itself, and would hold up those who are answered with it.
+GATHERED_ROWS_MAXIMUM = 500
 
 Value = TypeVar("Value")
 _log = structlog.get_logger(__name__)
@@ -98,6 +101,7 @@ class Statement:
     parameters: Sequence[str]
     holes: Sequence[holes.Hole]
     plan: Plan
+    together: Together | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,14 +157,16 @@ class Compiler:
             return None
         statement, values = ready.statement, ready.values
         asked = {
-            f"{PREFIX}user_id": viewer.user_id,
-            f"{PREFIX}groups": viewer.groups,
+            f"{OF_VIEWER}id": viewer.user_id,
+            f"{OF_VIEWER}groups": viewer.groups,
             f"{PREFIX}now": context.acting.now,
             f"{PREFIX}public_url": context.public_url,
         }
         parameters = [values[name] if name in values else asked[name] for name in statement.parameters]
         try:
-            data = await context.acting.database.fetch_bytes(statement.sql, *parameters, plan=statement.plan)
+            data = await context.acting.database.fetch_bytes(
+                statement.sql, parameters, plan=statement.plan, together=statement.together
+            )
             # NULL: something that is never NULL was.
             return None if data is None else await holes.fill(data, statement.holes, context)
         except asyncpg.QueryCanceledError as error:
@@ -254,19 +260,23 @@ class Compiler:
 
         scope = Scope(
             viewer=Viewer(
-                user_id=bindparam(f"{PREFIX}user_id", type_=Uuid()),  # type: ignore[arg-type]
+                user_id=bindparam(f"{OF_VIEWER}id", type_=Uuid()),  # type: ignore[arg-type]
                 username="",
                 admin=kind.admin,
                 sees_much=kind.sees_much,
                 sees_little=kind.sees_little,
-                groups=bindparam(f"{PREFIX}groups", type_=ARRAY(Text())),  # type: ignore[arg-type]
+                groups=bindparam(f"{OF_VIEWER}groups", type_=ARRAY(Text())),  # type: ignore[arg-type]
             ),
             now=bindparam(f"{PREFIX}now", type_=DateTime(timezone=True)),
             public_url=bindparam(f"{PREFIX}public_url", type_=Text()),
         )
         writer = Writer(self._schema.graphql, operation.definition, operation.fragments, variables, read, scope)
         try:
-            sql, parameters = written(writer.statement())
+            select = writer.statement()
+            sql, parameters = written(select)
+            plan = Plan.BY_ARGUMENTS if narrows(sites) or writer.begins_with_grants else Plan.ONCE
+            gathers = plan is Plan.ONCE and writer.looks_up and writer.rows <= GATHERED_ROWS_MAXIMUM
+            together = written_together(select) if gathers else None
         except CanNotCompileError:
             return None
         except Exception:  # noqa: BLE001  whatever it is, there is another way to answer
@@ -274,8 +284,7 @@ class Compiler:
             return None
         if len(sql) > STATEMENT_MAXIMUM_LENGTH:
             return None
-        by_arguments = narrows(sites) or writer.begins_with_grants
-        return Statement(sql, parameters, writer.holes, Plan.BY_ARGUMENTS if by_arguments else Plan.ONCE)
+        return Statement(sql, parameters, writer.holes, plan, together)
 
 
 def _operation(

@@ -66,7 +66,11 @@ from app.domain.people import Viewer
 
 
 class Writer:
-    """Writes the statement of one operation, for arguments of one shape."""
+    """Writes the statement of one operation, for arguments of one shape.
+
+    `looks_up`: it asks for one thing by its id, and `rows`: for so many below it, if all pages are full.
+    `begins_with_grants`: a list begins with all that the viewer sees.
+    """
 
     def __init__(
         self,
@@ -85,7 +89,10 @@ class Writer:
         self.scope = scope
         self.holes: list[holes.Hole] = []
         self.pages = 0
+        self.rows = 0
+        self._rows_around = 1
         self.begins_with_grants = False
+        self.looks_up = False
         self._write: Mapping[type, Callable[..., Parts]] = {
             Id: self._id,
             Column: self._column,
@@ -108,6 +115,8 @@ class Writer:
         query = self.schema.query_type
         assert query is not None  # noqa: S101  the schema has one
         collected = collect_fields(self.schema, self.fragments, self.variables, query, self.operation)
+        asked = [query.fields.get(details[0].node.name.value) for details in collected.grouped_field_set.values()]
+        self.looks_up = [isinstance(_declaration(each), ById) for each in asked] == [True]
         parts = self._members(query, collected.grouped_field_set, None)
         return select(func.convert_to(joined(['{"data":', *parts, "}"]), constant("UTF8")))
 
@@ -127,7 +136,7 @@ class Writer:
         if field is None:
             raise CanNotCompileError(node.name.value)  # introspection
         definition: StrawberryField = field.extensions["strawberry-definition"]
-        declaration = definition.metadata.get(DECLARATION)
+        declaration = _declaration(field)
         if declaration is None:
             if definition.base_resolver is not None or row is None:
                 message = f"{type_.name}.{node.name.value}"
@@ -396,7 +405,11 @@ class Writer:
                     selected = self._selected(inner_type, nodes)
                     return text.members(inner_type.name, selected, lambda each, _: page.info(each))
 
+        rows_around = self._rows_around
+        self._rows_around *= window.limit
+        self.rows += self._rows_around
         parts = text.members(type_.name, asked, write)
+        self._rows_around = rows_around
         if not page.columns:
             return parts
         wanted = dataclasses.replace(paging.wanted, walk=lists.walk(order, window) if walks else None)
@@ -479,3 +492,8 @@ class Writer:
 def _is_list(field: GraphQLField) -> bool:
     type_ = field.type.of_type if is_non_null_type(field.type) else field.type
     return is_list_type(type_)
+
+
+def _declaration(field: GraphQLField | None) -> Any:
+    """Where the value of a field comes from."""
+    return field and field.extensions["strawberry-definition"].metadata.get(DECLARATION)
