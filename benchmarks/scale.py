@@ -20,7 +20,6 @@ import typer
 from app import main
 from app.actions import people
 from app.api import schema
-from app.api.compiler.arguments import PREFIX
 from app.api.compiler.compiler import Compiler, Kind, Ready
 from app.db import embedded, migrate
 from app.db.database import Database
@@ -156,13 +155,7 @@ class World:
             self.connections[plan] = await asyncpg.connect(
                 self.dsn, server_settings=plan.server_settings, max_cacheable_statement_size=0
             )
-        asked = {
-            f"{PREFIX}user_id": self.viewers[viewer].user_id,
-            f"{PREFIX}groups": self.viewers[viewer].groups,
-            f"{PREFIX}now": main.now(),
-            f"{PREFIX}public_url": "http://slipway.test",
-        } | dict(ready.values)
-        arguments = [asked[name] for name in ready.statement.parameters]
+        arguments = ready.parameters(self.viewers[viewer], main.now(), "http://slipway.test")
         return await self.connections[plan].fetch(prefix + ready.statement.sql, *arguments)
 
     async def deep_cursor(self, case: Case, viewer: str) -> str | None:

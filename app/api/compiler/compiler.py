@@ -7,6 +7,7 @@ the executor, which says so.
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import asyncpg
@@ -111,6 +112,16 @@ class Ready:
     statement: Statement
     values: Mapping[str, Any]
 
+    def parameters(self, viewer: Viewer, now: datetime, public_url: str) -> list[Any]:
+        """The values of all parameters, in order."""
+        asked = {
+            f"{OF_VIEWER}id": viewer.user_id,
+            f"{OF_VIEWER}groups": viewer.groups,
+            f"{PREFIX}now": now,
+            f"{PREFIX}public_url": public_url,
+        }
+        return [self.values[name] if name in self.values else asked[name] for name in self.statement.parameters]
+
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Site:
@@ -155,14 +166,8 @@ class Compiler:
         ready = self._ready(request_data, Kind.of(viewer))
         if ready is None:
             return None
-        statement, values = ready.statement, ready.values
-        asked = {
-            f"{OF_VIEWER}id": viewer.user_id,
-            f"{OF_VIEWER}groups": viewer.groups,
-            f"{PREFIX}now": context.acting.now,
-            f"{PREFIX}public_url": context.public_url,
-        }
-        parameters = [values[name] if name in values else asked[name] for name in statement.parameters]
+        statement = ready.statement
+        parameters = ready.parameters(viewer, context.acting.now, context.public_url)
         try:
             data = await context.acting.database.fetch_bytes(
                 statement.sql, parameters, plan=statement.plan, together=statement.together
