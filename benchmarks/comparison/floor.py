@@ -79,7 +79,12 @@ def _pool(plan_cache_mode: str) -> Any:
         max_size=10,
         connection_class=Connection,
         init=lambda connection: connection.fetchval("SELECT length(repeat('x', 16000000))"),
-        server_settings={"timezone": "UTC", "jit": "off", "plan_cache_mode": plan_cache_mode},
+        server_settings={
+            "timezone": "UTC",
+            "jit": "off",
+            "enable_memoize": "off",
+            "plan_cache_mode": plan_cache_mode,
+        },
     )
 
 
