@@ -129,7 +129,8 @@ class DockerRuntime:
         """
         self._check_open()
         containers = await self._view.of(workload_ids)
-        observations = {each: self._observation(each, containers.get(each, ())) for each in workload_ids}
+        counting = {each: self._counting(containers.get(each, ())) for each in workload_ids}
+        observations = {each: self._observation(each, found) for each, found in counting.items()}
         return {each: observation for each, observation in observations.items() if observation.launches}
 
     async def apply(self, workload: WantedWorkload) -> None:
@@ -141,7 +142,7 @@ class DockerRuntime:
         self._check_open()
         self._view.forget(workload.id)
         replicas: dict[tuple[int, str], list[Container]] = {}
-        for container in (await self._view.of([workload.id])).get(workload.id, ()):
+        for container in self._counting((await self._view.of([workload.id])).get(workload.id, ())):
             replicas.setdefault((container.place.launch, container.place.replica), []).append(container)
         wanted = {(launch.number, replica): launch for launch in workload.launches for replica in launch.runs}
         self._keep_in_mind(workload)
@@ -165,16 +166,18 @@ class DockerRuntime:
         self._check_open()
         self._view.forget(workload_id)
         self._keep_in_mind(WantedWorkload(workload_id, ()))
-        self._end((await self._view.of([workload_id])).get(workload_id, ()), remove=True)
+        self._end(self._counting((await self._view.of([workload_id])).get(workload_id, ())), remove=True)
 
     async def owned(self) -> Collection[UUID]:
-        """All workloads that have containers, or wait for an image.
+        """All workloads that have containers, or wait for an image. What could not be removed is tried again.
 
         Raises:
             RuntimeUnavailable: the engine can't be asked.
         """
         self._check_open()
-        return await self._view.workloads() | self._pulls.owned() | {each.workload_id for each in self._pending}
+        workloads = await self._view.workloads()
+        self._end(await self._view.dead(), remove=True)
+        return workloads | self._pulls.owned() | {each.workload_id for each in self._pending}
 
     async def logs(self, workload_id: UUID, query: LogQuery) -> Sequence[LogLine]:
         """The newest lines that match, of the kept runs of all containers.
@@ -366,6 +369,9 @@ class DockerRuntime:
             there = await self._view.one(place.name(self.installation))
             if there is not None and (there.place, there.run, there.unstarted) == (place, run, True):
                 return await self._start(there.id, place, run)
+            if there is not None and there.dead:  # it gives its name away, and this is made when it is looked at again
+                await self._engine.rename(there.id, f"{there.name}.{there.id[:12]}")
+                return None
             return there  # whatever run it is: another server has been quicker, and it is looked at again
         if "no such image" in error.words.lower() and not self._pulls.has_fetched((place, run)):
             self._pulls.wait_for(image, (place, run))
@@ -412,6 +418,15 @@ class DockerRuntime:
                         await self._engine.remove_network(network)
                 self._network = oldest[1]
             return self._network
+
+    def _counting(self, containers: Iterable[Container]) -> list[Container]:
+        """Without those that the engine failed to remove, also while that is tried again.
+
+        Docker 20.10 leaves such where it is ended while it starts them: their files are in use until somebody unmounts
+        them. Whoever stopped them is not to wait for that.
+        """
+        again = {key for key, ending in self._endings.items() if ending.container.dead}
+        return [each for each in containers if not each.dead and each.id not in again]
 
     def _goes(self, container: Container) -> bool:
         ending = self._endings.get(container.id)

@@ -52,6 +52,9 @@ _SIGNALS = range(129, 129 + 64)
 
 _SHARED_NETWORK = "container:"
 _ALIVE = frozenset({"running", "paused", "restarting"})
+REMOVING = "removing"
+DEAD = "dead"
+"""What the engine calls a container that has ended and that it failed to remove. It can't be started again."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ class Container:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.state in _ALIVE
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is but what the engine could not get rid of."""
+        return self.state == DEAD
 
     @property
     def unstarted(self) -> bool:

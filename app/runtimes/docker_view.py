@@ -17,7 +17,7 @@ import structlog
 
 from app.runtimes import docker_containers
 from app.runtimes.base import RuntimeUnavailable
-from app.runtimes.docker_containers import Container
+from app.runtimes.docker_containers import DEAD, REMOVING, Container
 from app.runtimes.docker_engine import Engine, Refused
 
 MAXIMUM_AGE_SECONDS = 10.0
@@ -100,6 +100,16 @@ class View:
         """
         await self._ask(None)
         return set(self._marks)
+
+    async def dead(self) -> Sequence[Container]:
+        """What the engine failed to remove, of all that was listed last.
+
+        Raises:
+            RuntimeUnavailable: the engine can't be asked.
+        """
+        states = {key: mark[0] for shown in self._marks.values() for key, mark in shown.items()}
+        found = await asyncio.gather(*(self.one(key) for key, state in states.items() if state in {REMOVING, DEAD}))
+        return [each for each in found if each is not None and each.dead]
 
     def forget(self, workload_id: UUID) -> None:
         """Ask anew for a workload: something has been done to it."""
@@ -218,7 +228,7 @@ class View:
             container = await self.one(container_id)
         if container is None:
             raise LookupError(container_id)
-        if events == self._events:
+        if events == self._events and container.state != REMOVING:  # what is dead then is listed as before
             self._containers[container_id] = mark, container
         return container
 

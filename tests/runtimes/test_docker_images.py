@@ -145,7 +145,8 @@ async def runs(runtime: DockerRuntime, workload: Any) -> ContainerObservation:
 
     async def is_running() -> bool:
         found = await observed(runtime, workload.id)
-        if found is None or not any(found.launches.values()):
+        shown = [] if found is None else [each for launch in found.launches.values() for each in launch]
+        if not any(each.replica == "0" for each in shown):
             await runtime.apply(workload)
             return False
         return (await container(runtime, workload.id)).state is ContainerState.RUNNING
