@@ -667,6 +667,9 @@ class TestBounds:
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
+            async with asyncio.timeout(5):
+                while stub.open_connections:
+                    await asyncio.sleep(0.005)
 
     async def test_dead_registries_cost_no_more_than_the_time_for_all(self) -> None:
         async with registry.stub(always(b""), hangs=True) as stub:
