@@ -154,6 +154,7 @@ class Engine:
         """
         configuration = self.directory / "daemon.json"  # else it would read that of the machine
         configuration.write_text("{}")
+        self._share_mounts()
         with (self.directory / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -206,6 +207,17 @@ class Engine:
         for mount in _mounts_below(self.directory):
             subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _share_mounts(self) -> None:
+        """Have mounts below the data be shared, as they are where systemd has made all so.
+
+        Else the engine does that, for as long as it runs: what was mounted when it ended is then hidden from its
+        successor, which can't remove what it does not see.
+        """
+        data = self.directory / "data"
+        data.mkdir(exist_ok=True)
+        if str(data) not in _mounts_below(self.directory):
+            subprocess.run(["mount", "--bind", "--make-shared", data, data], check=True)
 
     def _answers(self) -> bool:
         try:
