@@ -350,8 +350,7 @@ class DockerRuntime:
         name = place.name(self.installation)
         async with self._starts:
             if slot and slot[-1].name == name:
-                with contextlib.suppress(Refused):  # it has just gone, or another server was quicker
-                    await self._engine.rename(slot[-1].id, f"{name}.{slot[-1].id[:12]}")
+                await self._take_name(slot[-1])
             body = docker_containers.container_body(
                 self.installation, place, run, wanted, network=network or await self._own_network(), ports=ports
             )
@@ -363,15 +362,20 @@ class DockerRuntime:
             self._end(slot[: 1 - RUNS_KEPT], remove=True)
             return await self._start(container_id, place, run)
 
+    async def _take_name(self, container: Container) -> None:
+        """Have a container be called otherwise, as the next one needs its name."""
+        with contextlib.suppress(Refused):  # it has just gone, or another server was quicker
+            await self._engine.rename(container.id, f"{container.name}.{container.id[:12]}")
+
     async def _not_made(self, error: Refused, place: Place, run: int, image: str) -> Container | None:
         """See why a container was not made: it is there already, its image is not, or the engine does not like it."""
         if error.status == HTTPStatus.CONFLICT:
             there = await self._view.one(place.name(self.installation))
             if there is not None and (there.place, there.run, there.unstarted) == (place, run, True):
                 return await self._start(there.id, place, run)
-            if there is not None and there.dead:  # it gives its name away, and this is made when it is looked at again
-                await self._engine.rename(there.id, f"{there.name}.{there.id[:12]}")
-                return None
+            if there is not None and there.dead:
+                await self._take_name(there)
+                return None  # this is made when it is looked at again
             return there  # whatever run it is: another server has been quicker, and it is looked at again
         if "no such image" in error.words.lower() and not self._pulls.has_fetched((place, run)):
             self._pulls.wait_for(image, (place, run))
@@ -422,8 +426,8 @@ class DockerRuntime:
     def _counting(self, containers: Iterable[Container]) -> list[Container]:
         """Without those that the engine failed to remove, also while that is tried again.
 
-        Docker 20.10 leaves such where it is ended while it starts them: their files are in use until somebody unmounts
-        them. Whoever stopped them is not to wait for that.
+        Their files are in use elsewhere, as by a mount that the engine does not see. Whoever stopped them is not to
+        wait until an operator has found it.
         """
         again = {key for key, ending in self._endings.items() if ending.container.dead}
         return [each for each in containers if not each.dead and each.id not in again]

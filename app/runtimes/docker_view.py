@@ -107,9 +107,10 @@ class View:
         Raises:
             RuntimeUnavailable: the engine can't be asked.
         """
-        states = {key: mark[0] for shown in self._marks.values() for key, mark in shown.items()}
-        found = await asyncio.gather(*(self.one(key) for key, state in states.items() if state in {REMOVING, DEAD}))
-        return [each for each in found if each is not None and each.dead]
+        shown = [
+            each for each, marks in self._marks.items() if any(mark[0] in {REMOVING, DEAD} for mark in marks.values())
+        ]
+        return [each for found in (await self.of(shown)).values() for each in found if each.dead]
 
     def forget(self, workload_id: UUID) -> None:
         """Ask anew for a workload: something has been done to it."""

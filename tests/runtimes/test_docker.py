@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -253,6 +254,39 @@ class TestEnd:
             await successor.remove(workload.id)
             await gone(successor, workload.id)
         assert await inspected(command, installation) == []
+
+    async def test_what_the_engine_fails_to_remove_is_waited_for_by_nobody_and_tried_again(
+        self, docker_runtime: DockerRuntime, installation: UUID, command: Docker, shell: Any
+    ) -> None:
+        workload = wanted(shell(waiting("echo ready")), replicas=2)
+        await docker_runtime.apply(workload)
+        await lines(docker_runtime, workload.id, 2)
+        stuck = await inspected(command, installation)
+        layers = [str(Path(each["GraphDriver"]["Data"]["MergedDir"]).parent) for each in stuck]
+        subprocess.run(["chattr", "+i", *layers], check=True)
+        try:
+            await docker_runtime.remove(workload.id)
+            await gone(docker_runtime, workload.id)
+            assert [each["State"]["Status"] for each in await inspected(command, installation)] == ["dead", "dead"]
+            assert set(await docker_runtime.owned()) == {workload.id}
+            await until(lambda: not docker_runtime._endings, "their removal is tried again")
+            await gone(docker_runtime, workload.id)
+
+            async def runs() -> bool:  # their names are taken
+                await docker_runtime.apply(workload)
+                found = await observed(docker_runtime, workload.id)
+                states = [each.state for each in found.launches[1]] if found else []
+                return states == [ContainerState.RUNNING] * 2
+
+            await until(runs, "what was wanted again runs")
+            assert len(await inspected(command, installation)) == 4
+        finally:
+            subprocess.run(["chattr", "-i", *layers], check=True)
+        await docker_runtime.owned()
+        await until(lambda: not docker_runtime._endings, "their removal is tried once more")
+        left = await inspected(command, installation)
+        assert [each["State"]["Status"] for each in left] == ["running", "running"]
+        assert not {each["Id"] for each in left} & {each["Id"] for each in stuck}
 
     @pytest.mark.parametrize(
         ("entrypoint", "code", "message"),
