@@ -127,9 +127,12 @@ class Docker:
     def remove_everything(self) -> None:
         """Remove all containers and networks of an engine that is for tests alone."""
         containers = self.run("container", "ls", "--all", "--quiet").split()
-        if containers:
-            self.run("container", "rm", "--force", "--volumes", *containers)
-        self.run("network", "prune", "--force")
+        try:
+            if containers:
+                self.run("container", "rm", "--force", "--volumes", *containers)
+        finally:
+            # Their bridges would stay when the engine has ended. Each takes addresses, of which there are for 31.
+            self.run("network", "prune", "--force")
 
 
 class Engine:
